@@ -1,0 +1,166 @@
+"""Run one stage hermetically: it is handed the keys and directories that dvc.yaml declares for it, and no others.
+
+`run(cfg, out, **inputs)` never knows DVC, Snakemake or Hydra. Reading an undeclared key, or opening a file under `data/`,
+`conf/` or `.run/` that was not declared, is an error and never a stale result.
+"""
+
+import fcntl
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pipeline.core import artifact, launch
+from pipeline.core.dag import COMPOSED, Stage, read_params, read_stage
+from pipeline.core.errors import PersonError
+
+SCRATCH = ".run"
+GUARDED = ("data", "conf", SCRATCH)
+READS = ("open", "os.listdir", "os.scandir")
+
+
+class Declared(dict[str, Any]):
+    """The configuration that a stage declared; a key that it did not declare is an error, not None."""
+
+    def __missing__(self, key: str) -> Any:
+        raise PersonError(f"this stage reads the configuration key {key!r}, which dvc.yaml does not list under its params")
+
+
+def run_stage(root: Path, name: str) -> str:
+    """Run one stage of dvc.yaml in the repository at `root` and publish its artifact.
+
+    Returns:
+        One line for a person: what was done, how long it took, where the result is.
+
+    Raises:
+        PersonError: whatever the person can mend; nothing was published.
+    """
+    began = time.monotonic()
+    stage = read_stage(root, name)
+    cfg = stage_config(root, stage)
+    launch.enter(name, threads=int(cfg.get("threads", 1)), scratch=(root / SCRATCH / name / "tmp").resolve())
+    inputs = {keyword: root / path for keyword, path in stage.inputs.items()}
+    digests = {keyword: _input_digest(root, path) for keyword, path in inputs.items()}
+    identity = hashlib.sha256(json.dumps([cfg, digests], sort_keys=True).encode()).hexdigest()
+    scratch = root / SCRATCH / name / identity[:16]
+    module = importlib.import_module(f"pipeline.stages.{name}")
+    arguments = dict(inputs)
+    if "scratch" in inspect.signature(module.run).parameters:
+        scratch.mkdir(parents=True, exist_ok=True)
+        arguments["scratch"] = scratch
+    if launch.rank() != 0:
+        module.run(cfg, root / f"{stage.out}.rank{launch.rank()}", **arguments)
+        return f"{name}: rank {launch.rank()} is done"
+    with _alone(root / SCRATCH / name / "lock"):
+        partial = artifact.begin(root / stage.out)
+        launch.seed_everything(int(cfg.get("seed", 0)))
+        with guard(root, name, [partial, *inputs.values(), scratch, root / SCRATCH / name / "tmp", root / SCRATCH / "wandb"]):
+            said = module.run(cfg, partial, **arguments)
+        versions = cfg.get("code", {}).get(name, {}).get("versions", {})  # not the hash of the code: equal output, equal digest
+        facts = {"stage": name, "inputs": digests, "seed": cfg.get("seed", 0), "versions": versions}
+        artifact.publish(partial, root / stage.out, facts)
+        _forget(root / SCRATCH / name)
+    return f"{name:<11}{time.monotonic() - began:7.1f} s   {said or ''}   {stage.out}"
+
+
+def stage_config(root: Path, stage: Stage) -> Declared:
+    """The keys that the stage declares, from the composed configuration and from params.yaml."""
+    params = read_params(root)
+    cfg = Declared({key: params.get(key) for key in stage.params})
+    if stage.keys:
+        path = root / COMPOSED
+        if not path.is_file():
+            raise PersonError(f"{COMPOSED} is missing: run  dvc repro {stage.name}  which composes it first")
+        composed = OmegaConf.load(path)
+        for key in stage.keys:
+            value = OmegaConf.select(composed, key, throw_on_missing=True)
+            if OmegaConf.is_config(value):
+                value = OmegaConf.to_container(value, resolve=True)
+            _put(cfg, key.split("."), value)
+    return cfg
+
+
+@contextmanager
+def guard(root: Path, stage: str, allowed: list[Path]) -> Iterator[None]:
+    """Inside, opening or listing what was not declared of the repository's data, configuration or scratch is an error.
+
+    The error is raised where it happens and again at the end, should the stage have swallowed it. An audit hook cannot be
+    removed, so it is switched off instead.
+
+    Raises:
+        PersonError: an undeclared file or folder was read.
+    """
+    base = str(root.resolve())
+    kept = tuple(str(path.resolve()) for path in allowed)
+    watched = tuple(os.path.join(base, name) for name in GUARDED)
+    active = True
+    found: list[str] = []
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if not active or event not in READS or not arguments or not isinstance(arguments[0], str | bytes | Path):
+            return
+        path = os.path.abspath(os.fsdecode(arguments[0]))
+        if not _below(path, watched) or _below(path, kept):
+            return
+        if os.path.isfile(path) if event == "open" else os.path.isdir(path):
+            found.append(f"stage {stage} opens {os.path.relpath(path, base)}, which dvc.yaml does not list under its deps")
+            raise PersonError(found[0])
+
+    sys.addaudithook(hook)
+    try:
+        yield
+    finally:
+        active = False
+    if found:
+        raise PersonError(found[0])
+
+
+def _below(path: str, directories: tuple[str, ...]) -> bool:
+    return any(path == directory or path.startswith(directory + os.sep) for directory in directories)
+
+
+def _input_digest(root: Path, path: Path) -> str:
+    """Digest of an artifact; for other inputs (raw data, conf, pipeline) DVC alone decides whether they changed."""
+    if (root / "data").resolve() == path.parent.resolve() and path.name != "raw":
+        return artifact.digest(path)
+    return "tracked by DVC"
+
+
+def _put(cfg: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        cfg = cfg.setdefault(name, {})
+    cfg[path[-1]] = value
+
+
+def _forget(folder: Path) -> None:
+    """Remove the scratch of a finished stage; its artifact is published."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the stage's lock: a second run of the same stage in this workspace waits, an orphan is waited for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise PersonError(f"another process runs the stage {path.parent.name} here: wait for it") from error
+                time.sleep(0.5)
+        yield

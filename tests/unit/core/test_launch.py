@@ -1,0 +1,104 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.core import launch
+
+ENTER = """
+import json, os, sys
+from pathlib import Path
+from pipeline.core import launch
+launch.enter("train", threads=3, scratch=Path(sys.argv[1]))
+print(json.dumps({**{k: os.environ.get(k) for k in ("PYTHONHASHSEED", "OMP_NUM_THREADS", "TMPDIR", "TZ", "PIPELINE_STAGE")},
+                  "hash": hash("word"), "torch": "torch" in sys.modules, "argv": sys.argv[1:]}))
+"""
+
+
+def entered(project, scratch, **environment):
+    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONHASHSEED", "OMP_NUM_THREADS", "PIPELINE_STAGE")}
+    done = subprocess.run([sys.executable, "-c", ENTER, str(scratch), "two words", "ü"], cwd=project, env={**clean, **environment},
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_process_is_replaced_once_by_one_with_the_stages_environment(project, tmp_path):
+    seen = [entered(project, tmp_path, PYTHONHASHSEED=seed) for seed in ("random", "7")]
+    assert seen[0] == seen[1]
+    assert seen[0]["PYTHONHASHSEED"] == "0"
+    assert seen[0]["OMP_NUM_THREADS"] == "3"
+    assert seen[0]["TMPDIR"] == str(tmp_path)
+    assert seen[0]["TZ"] == "UTC"
+    assert seen[0]["argv"] == [str(tmp_path), "two words", "ü"]
+    assert not seen[0]["torch"]
+
+
+def test_a_stage_started_by_another_stage_gets_its_own_environment(project, tmp_path):
+    assert entered(project, tmp_path, PIPELINE_STAGE="ingest", OMP_NUM_THREADS="1")["PIPELINE_STAGE"] == "train"
+
+
+def test_an_environment_that_does_not_hold_is_an_error_and_no_endless_loop(monkeypatch, tmp_path):
+    monkeypatch.setenv("PIPELINE_STAGE", "train")
+    monkeypatch.setenv("TZ", "Mars")
+    monkeypatch.setattr(launch.os, "execve", lambda *words: pytest.fail("replaced itself again"))
+    with pytest.raises(RuntimeError, match="does not hold"):
+        launch.enter("train", threads=1, scratch=tmp_path)
+
+
+@pytest.mark.parametrize(("variables", "rank"), [
+    ({}, 0), ({"RANK": "3"}, 3), ({"SLURM_PROCID": "2"}, 2), ({"LOCAL_RANK": "1"}, 1), ({"RANK": "5", "LOCAL_RANK": "1"}, 5), ({"RANK": ""}, 0),
+])  # fmt: skip
+def test_the_rank_comes_from_the_launcher(monkeypatch, variables, rank):
+    for name in launch.RANK_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert launch.rank() == rank
+
+
+def test_workers_are_a_matter_of_the_machine(monkeypatch):
+    monkeypatch.delenv("PIPELINE_WORKERS", raising=False)
+    assert launch.workers() == 0
+    monkeypatch.setenv("PIPELINE_WORKERS", "3")
+    assert launch.workers() == 3
+
+
+def test_seeding_touches_only_what_is_imported(project):
+    code = (
+        "import sys, random; from pipeline.core import launch; launch.seed_everything(5); a = random.random();"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules;"
+        "import numpy as np; launch.seed_everything(5); assert random.random() == a; b = np.random.rand();"
+        "launch.seed_everything(5); assert np.random.rand() == b; launch.seed_everything(6); assert np.random.rand() != b"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux")
+def test_an_orphan_dies_with_its_parent(project):
+    child = "from pipeline.core import launch; import time; launch.die_with_parent(); print('up', flush=True); time.sleep(60)"
+    parent = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.PIPE);"
+        "p.stdout.readline(); print(p.pid, flush=True); import time; time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent, child], cwd=project, stdout=subprocess.PIPE, text=True)
+    orphan = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{orphan}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.05)
+    os.kill(orphan, signal.SIGKILL)
+    pytest.fail("the orphan lived on")
