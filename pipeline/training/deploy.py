@@ -1,0 +1,55 @@
+"""A trained network as other runtimes get it: uint8 images in, decoded predictions out.
+
+B batch, H height, W width, C channels, K columns of a decoded prediction.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.core.contracts import Exporter
+
+
+class Deployed(nn.Module):
+    """The network with its pre-processing before it and the task's decoding after it.
+
+    Args:
+        model: pixels in [0, 1] (B, C, H, W) -> raw outputs.
+        task: whose `decode` is put into the graph.
+    """
+
+    def __init__(self, model: nn.Module, task: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.decode = task.decode
+
+    def forward(self, pixels_BHWC: Tensor) -> Tensor:
+        """uint8 images (B, H, W, C) -> decoded predictions (B, K)."""
+        x_BCHW = pixels_BHWC.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+        decoded_BK: Tensor = self.decode(self.model(x_BCHW))
+        return decoded_BK
+
+
+def deploy(model: nn.Module, task: Any, card: Mapping[str, Any], exporter: Exporter, directory: Path) -> Path:
+    """Write a trained network with the given exporter; return its file."""
+    example_BHWC = torch.zeros((2, card["height"], card["width"], card["channels"]), dtype=torch.uint8)
+    return exporter.save(Deployed(model, task).eval(), example_BHWC, directory, metadata(card, task))
+
+
+def metadata(card: Mapping[str, Any], task: Any) -> dict[str, str]:
+    """What a stranger needs to use the file: shape and range of the input, meaning of the outputs, data and licence."""
+    shape = {"shape": ["batch", card["height"], card["width"], card["channels"]], "type": "uint8", "range": [0, 255]}
+    return {
+        "task": str(task.name),
+        "input": json.dumps({"name": "pixels", "layout": "NHWC", **shape}, sort_keys=True),
+        "output": json.dumps({"name": "prediction", "columns": list(task.columns)}, sort_keys=True),
+        "labels": json.dumps(list(card.get("classes") or []), ensure_ascii=False),
+        "target": json.dumps(card.get("target"), sort_keys=True, ensure_ascii=False),
+        "data": str(card.get("name", "")),
+        "data_licence": str(card.get("license", "")),
+        "data_digest": str(card.get("digest", "")),
+    }
