@@ -71,7 +71,7 @@ def weights_file() -> Path:
     """Path of the weights in the installed package, found without importing it."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise MissingPackageError(DISTRIBUTION, "the weights of EfficientNet-Lite0")
+        raise MissingPackageError(DISTRIBUTION, "the weights of EfficientNet-Lite0", "datasets")
     files = sorted((Path(spec.origin).parent / "models").glob("*.pth"))
     if len(files) != 1:
         raise PersonError(f"the package {DISTRIBUTION} must hold one .pth file: found {len(files)}; reinstall it")

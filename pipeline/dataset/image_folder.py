@@ -1,0 +1,99 @@
+"""A person's own images: one sub-folder of `source` a class, as in `source/cat/1.jpg`. Deeper folders belong to their class."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.contracts import Rejected, Sample
+from pipeline.core.decode import sample_id
+from pipeline.core.errors import BadSampleError, PersonError
+from pipeline.core.folder import IMAGES, check_source, class_names, endings, files_below, folders_in, is_image
+
+
+class ImageFolder:
+    """Images in class folders.
+
+    Hidden files and folders, `__MACOSX`, README files and what systems leave behind are not looked at; other files that are
+    not images are counted. Classes are the sorted names of the folders.
+
+    Args:
+        source: the folder that holds the class folders.
+        decode: bytes of an image file to uint8 pixels (H, W, C).
+        title: name of the data, for the card and the report.
+        licence: of the data.
+        citation: of the data.
+    """
+
+    def __init__(
+        self, *, source: Path, decode: Callable[[bytes], NDArray[np.uint8]], title: str, licence: str, citation: str,
+    ) -> None:  # fmt: skip
+        self.source, self.decode = source, decode
+        self.title, self.licence, self.citation = title, licence, citation
+
+    def card(self) -> dict[str, Any]:
+        """Name, licence, classes, and files that are not images.
+
+        Raises:
+            PersonError: the folder's structure does not give at least two classes with images each.
+        """
+        classes, _, ignored = self._found
+        return {
+            "name": self.title,
+            "source": f"image folder {self.source.resolve().name}",
+            "license": self.licence,
+            "citation": self.citation,
+            "classes": classes,
+            "target": None,
+            "ignored": endings(ignored),
+        }
+
+    def __len__(self) -> int:
+        return len(self._found[1])
+
+    def samples(self) -> Iterator[Sample | Rejected]:
+        """The images, sorted by the bytes of their names."""
+        classes, images, _ = self._found
+        for order, path in enumerate(images):
+            if len(path.parts) == 1:
+                yield Rejected(str(path), "lies in no class folder")
+                continue
+            try:
+                pixels = self.decode((self.source / path).read_bytes())
+            except BadSampleError as error:
+                yield Rejected(str(path), str(error))
+                continue
+            yield Sample(
+                id=sample_id(pixels), pixels_HWC=pixels, label=classes.index(path.parts[0]), order=order, name=str(path)
+            )  # fmt: skip
+
+    @cached_property
+    def _found(self) -> tuple[list[str], list[PurePosixPath], list[PurePosixPath]]:
+        """Classes, images and other files; the structure is held against what is expected."""
+        check_source(self.source)
+        classes = class_names(folders_in(self.source))
+        files = files_below(self.source)
+        images = [path for path in files if is_image(path)]
+        self._check(classes, images, files)
+        return classes, images, [path for path in files if not is_image(path)]
+
+    def _check(self, classes: list[str], images: list[PurePosixPath], files: list[PurePosixPath]) -> None:
+        expected = f"expected {self.source}/CLASS/image.jpg with at least two class folders"
+        if not files:
+            raise PersonError(f"the data folder {self.source} is empty: {expected}")
+        if not images:
+            found = ", ".join(f"{count} {ending}" for ending, count in endings(files).items())
+            raise PersonError(f"no images in {self.source} (found {found}; accepted endings: {' '.join(IMAGES)}): {expected}")
+        counts = {name: sum(len(path.parts) > 1 and path.parts[0] == name for path in images) for name in classes}
+        told = ", ".join(f"{name} {count}" for name, count in counts.items()) or f"{len(images)} images in no class folder"
+        if len(classes) < 2:
+            raise PersonError(f"{len(classes)} class folders in {self.source} ({told}): {expected}")
+        empty = [name for name, count in counts.items() if count == 0]
+        if empty:
+            raise PersonError(
+                f"no images in the class folder {self.source / empty[0]} (images of each class: {told}): "
+                f"add some, or remove the folder"
+            )
