@@ -63,8 +63,11 @@ class Dataset(Protocol):
     """Where samples come from. Deterministic; ids unique and derived from content; the card agrees with the data."""
 
     def card(self) -> dict[str, Any]:
-        """Facts that only the source knows: name, source, license, citation, classes (list of str, or []), target (null, or
-        name, unit, low, high) and, optionally, `ignored` (ending -> number of files that are not images)."""
+        """Facts that only the source knows.
+
+        Keys: name, source, license, citation, classes (list of str, or []), target (null, or name, unit, low, high) and,
+        optionally, ignored (ending -> number of files that are not images).
+        """
 
     def __len__(self) -> int:
         """How many samples or rejected files `samples()` yields, for the progress bar."""
@@ -84,7 +87,13 @@ class Embedder(Protocol):
 
 
 class Splitter(Protocol):
-    """Assigns each sample to train, val or test."""
+    """Assigns each sample to train, val or test.
+
+    Attributes:
+        keeps_groups: whether a group never stands on both sides; the stage holds the splitter to it.
+    """
+
+    keeps_groups: bool
 
     def assign(
         self, *, strata: NDArray[np.int64], groups: Sequence[str], order: NDArray[np.int64], seed: int
@@ -176,6 +185,7 @@ class Attack(Protocol):
     """A perturbation inside eps (L-infinity, pixels in [0, 1]) that raises the loss; x is untouched, seeded by rng."""
 
     eps: float
+    radii: Sequence[float]  # multiples of eps at which robustness draws its curve
 
     def __call__(self, loss_of: LossOf, x_BCHW: "Tensor", rng: "torch.Generator") -> "Tensor":
         """Adversarial images of the same shape. `loss_of(x)` is the loss of each sample, (B,)."""
@@ -192,8 +202,9 @@ class Compressor(Protocol):
     """Makes a smaller model of an exported one; the original file is untouched."""
 
     def __call__(self, source: Path, batches: Iterable[Pixels], directory: Path) -> Path:
-        """Write the compressed form of the exported model `source` into `directory`, calibrated on `batches` of uint8 images
-        (B, H, W, C); return its file, which the same exporter loads.
+        """Write the compressed form of the exported model `source` into `directory`; return its file.
+
+        It is calibrated on `batches` of uint8 images (B, H, W, C), and the same exporter loads it.
         """
 
 

@@ -4,11 +4,12 @@ Source: Hendrycks and Dietterich 2019, "Benchmarking neural network robustness t
 arXiv 1903.12261; the severities are the ImageNet-C table of the authors' code (hendrycks/robustness, make_imagenet_c.py),
 which is meant for images of 224 pixels.
 
-Scale: lengths (blur radii, motion length) are multiplied by min(height, width) / 224, which for 32 pixels gives the disks of the
-authors' own CIFAR-10-C within 0.4 pixels; amplitudes of noise, contrast, brightness, JPEG quality and the pixelation factor are
-used as they stand at every size, which is harsher on small images than CIFAR-10-C and leaves them little to blur. Differs in: blur kernels are drawn with bilinear weights, so that a radius below one
-pixel still blurs; motion blur is a Gaussian-weighted line (the authors call ImageMagick); fog is a sum of octaves of
-interpolated noise (the authors use diamond-square). The paper's frost, snow, glass, zoom and elastic corruptions are not offered.
+Scale: lengths (blur radii, motion length) are multiplied by min(height, width) / 224, which for 32 pixels gives the disks of
+the authors' own CIFAR-10-C within 0.4 pixels; amplitudes of noise, contrast, brightness, JPEG quality and the pixelation
+factor are used as they stand at every size, which is harsher on small images than CIFAR-10-C and leaves them little to blur.
+Differs in: blur kernels are drawn with bilinear weights, so that a radius below one pixel still blurs; motion blur is a
+Gaussian-weighted line (the authors call ImageMagick); fog is a sum of octaves of interpolated noise (the authors use
+diamond-square). The paper's frost, snow, glass, zoom and elastic corruptions are not offered.
 
 H height, W width, C channels; pixels are uint8.
 """
@@ -89,7 +90,7 @@ def _impulse_noise(image_HWC: Image, level: tuple[float, ...], rng: Rng) -> Imag
     return salted_HWC.astype(np.float32)
 
 
-def _defocus_blur(image_HWC: Image, level: tuple[float, ...], rng: Rng) -> Image:
+def _defocus_blur(image_HWC: Image, level: tuple[float, ...], _: Rng) -> Image:
     radius = level[0] * min(image_HWC.shape[:2]) / SIDE
     along = (np.arange(128) + 0.5) / 64 - 1
     x, y = (part.ravel() * radius for part in np.meshgrid(along, along))
@@ -133,28 +134,29 @@ def _fog(image_HWC: Image, level: tuple[float, ...], rng: Rng) -> Image:
     return np.asarray(foggy_HWC, dtype=np.float32)
 
 
-def _brightness(image_HWC: Image, level: tuple[float, ...], rng: Rng) -> Image:
+def _brightness(image_HWC: Image, level: tuple[float, ...], _: Rng) -> Image:
     value_HW1 = image_HWC.max(axis=2, keepdims=True)  # V of HSV; hue and saturation stay
     raised_HW1 = np.minimum(value_HW1 + np.float32(level[0]), 1)
-    return np.where(value_HW1 > 0, image_HWC * raised_HW1 / np.maximum(value_HW1, 1e-6), raised_HW1).astype(np.float32)
+    raised_HWC = np.where(value_HW1 > 0, image_HWC * raised_HW1 / np.maximum(value_HW1, 1e-6), raised_HW1)
+    return np.asarray(raised_HWC, dtype=np.float32)
 
 
-def _contrast(image_HWC: Image, level: tuple[float, ...], rng: Rng) -> Image:
+def _contrast(image_HWC: Image, level: tuple[float, ...], _: Rng) -> Image:
     mean_C = image_HWC.mean(axis=(0, 1), keepdims=True)
-    return (image_HWC - mean_C) * np.float32(level[0]) + mean_C
+    return np.asarray((image_HWC - mean_C) * np.float32(level[0]) + mean_C, dtype=np.float32)
 
 
-def _jpeg_compression(image_HWC: Image, level: tuple[float, ...], rng: Rng) -> Image:
+def _jpeg_compression(image_HWC: Image, level: tuple[float, ...], _: Rng) -> Image:
     pixels_HWC = np.rint(image_HWC * 255).astype(np.uint8)
     colour = pixels_HWC.shape[2] == 3
     source = cv2.cvtColor(pixels_HWC, cv2.COLOR_RGB2BGR) if colour else pixels_HWC
-    _, code = cv2.imencode(".jpg", source, [cv2.IMWRITE_JPEG_QUALITY, int(level[0])])
-    read = cv2.imdecode(code, cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
+    code = cv2.imencode(".jpg", source, [cv2.IMWRITE_JPEG_QUALITY, int(level[0])])[1]
+    read = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE))
     decoded = np.asarray(cv2.cvtColor(read, cv2.COLOR_BGR2RGB) if colour else read)
     return decoded.reshape(image_HWC.shape).astype(np.float32) / np.float32(255)
 
 
-def _pixelate(image_HWC: Image, level: tuple[float, ...], rng: Rng) -> Image:
+def _pixelate(image_HWC: Image, level: tuple[float, ...], _: Rng) -> Image:
     height, width = image_HWC.shape[:2]
     small = cv2.resize(image_HWC, (max(1, int(width * level[0])), max(1, int(height * level[0]))), interpolation=cv2.INTER_AREA)
     coarse = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)

@@ -32,6 +32,13 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from pipeline.core.errors import BadSampleError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+MAGIC: dict[str, tuple[bytes, ...]] = {
+    "PNG": (b"\x89PNG",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "TIFF": (b"II*\0", b"MM\0*"),
+    "WEBP or other RIFF": (b"RIFF",),
+    "GIF": (b"GIF8",),
+}
 FITS = ("stretch", "crop", "pad")
 FAULTS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, MemoryError, RuntimeError,
@@ -233,6 +240,9 @@ def _resized(image: Any, width: int, height: int) -> Any:
 
 
 def _what_else(data: bytes) -> str:
+    for kind, magic in MAGIC.items():
+        if data.startswith(magic):
+            return f"damaged or truncated: it begins like a {kind} image and cannot be read"
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     accepted = ", ".join(FORMATS)
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WIDTHS = (1600, 1200, 900, 640)  # pixels; the first at which all pictures together fit
+SHRINK = (1.0, 0.75, 0.55, 0.4)  # of the widest picture allowed; the first at which all pictures together fit
 WIDE = 780  # pixels; a picture of this width or more takes the whole width of the page
 HEAVY = 200_000  # bytes of a PNG above which JPEG is tried
 
@@ -51,11 +51,17 @@ class Shown:
     wide: bool
 
 
-def encode(paths: Sequence[Path], *, budget: int) -> dict[Path, Shown]:
-    """PNG files as data URIs that together stay below `budget` characters; wide pictures shrink, heavy ones become JPEG."""
+def encode(paths: Sequence[Path], *, budget: int, width: int) -> dict[Path, Shown]:
+    """PNG files as data URIs; wide pictures shrink, heavy ones become JPEG.
+
+    Args:
+        paths: the files.
+        budget: characters of all data URIs together, kept to by shrinking wide pictures to two fifths at most.
+        width: pixels of the widest picture allowed.
+    """
     encoded: dict[Path, Shown] = {}
-    for width in WIDTHS:
-        encoded = {path: _shown(path, width) for path in paths}
+    for share in SHRINK:
+        encoded = {path: _shown(path, round(share * width)) for path in paths}
         if sum(len(shown.uri) for shown in encoded.values()) <= budget:
             break
     return encoded

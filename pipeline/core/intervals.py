@@ -1,11 +1,10 @@
 """Bootstrap intervals of metrics, over groups where samples of one group are alike.
 
 Source: B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentile interval) and section
-8.4 (resampling whole units of dependent data). What differs: a resample in which a metric is undefined, such as one class
-only for AUROC, is skipped for that metric and counted.
-
-The percentile interval is a little narrow when there are few groups; below some twenty of them read it as a lower bound of
-the uncertainty.
+8.4 (resampling whole units of dependent data). What differs: the percentiles are taken further out, as for Student's t with
+one degree of freedom less than there are units, because plain percentiles are too narrow for few units (the expanded
+percentile interval of T. Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69, 2015);
+and a resample in which a metric is undefined, such as one class only for AUROC, is skipped for that metric and counted.
 """
 
 import math
@@ -13,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from pipeline.core.errors import PersonError
 
@@ -24,7 +25,7 @@ def bootstrap(  # noqa: PLR0913, PLR0917
     metrics: Metrics, prediction: Array, truth: Array, weight: Array, groups: Sequence[str], *,
     resamples: int, coverage: float, seed: int,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
-    """Every metric with its percentile interval.
+    """Every metric with its expanded percentile interval.
 
     Args:
         metrics: maps predictions, truths and weights, N of each, to named numbers; NaN where a metric is undefined.
@@ -61,7 +62,8 @@ def bootstrap(  # noqa: PLR0913, PLR0917
         for name, value in metrics(prediction[chosen], truth[chosen], weight[chosen]).items():
             if math.isfinite(value):
                 drawn[name].append(value)
-    results = {name: _interval(values[name], drawn[name], resamples, coverage) for name in values}
+    tail = _tail(len(units.length), coverage)
+    results = {name: _interval(values[name], drawn[name], resamples, tail) for name in values}
     return {name: entry for name, entry in results.items() if entry}
 
 
@@ -94,11 +96,17 @@ def _units(groups: Sequence[str]) -> _Units:
     return _Units(np.unique(names, return_inverse=True)[1].astype(np.int64))
 
 
-def _interval(value: float, drawn: list[float], resamples: int, coverage: float) -> dict[str, float]:
+def _tail(units: int, coverage: float) -> float:
+    """Share of the resamples to leave out on each side: Phi(-sqrt(n / (n - 1)) t), t Student's quantile of n - 1."""
+    if units < 2:
+        return (1 - coverage) / 2
+    return float(norm.cdf(-math.sqrt(units / (units - 1)) * student.ppf((1 + coverage) / 2, units - 1)))
+
+
+def _interval(value: float, drawn: list[float], resamples: int, tail: float) -> dict[str, float]:
     if not math.isfinite(value) or 2 * len(drawn) <= resamples:
         return {}
-    tail = (1 - coverage) / 2
-    low, high = np.quantile(np.asarray(drawn), [tail, 1 - tail])
+    low, high = np.quantile(np.asarray(drawn), [tail, 1 - tail], method="weibull")
     entry = {"value": float(value), "low": float(low), "high": float(high)}
     if len(drawn) < resamples:
         entry["skipped"] = resamples - len(drawn)

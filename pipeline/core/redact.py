@@ -46,7 +46,8 @@ def redact(value: Any, secrets: Sequence[str] | None = None, *, names: bool = Tr
     """A copy of a piece of configuration, a list or a text without its secrets.
 
     Args:
-        value: mappings, lists and tuples are walked; numbers, booleans and None under a harmless name stay as they are.
+        value: mappings, lists and tuples are walked; numbers, booleans and None under a harmless name stay as they are. In the
+            words of a command line, what follows `--token` goes.
         secrets: texts to take out wherever they stand; by default those of the environment.
         names: also take out whatever stands under the name of a secret (configuration); False where names are of our making.
     """
@@ -57,7 +58,9 @@ def redact(value: Any, secrets: Sequence[str] | None = None, *, names: bool = Tr
             for key, entry in value.items()
         }
     if isinstance(value, list | tuple):
-        return [redact(entry, known, names=names) for entry in value]
+        after = [False, *(isinstance(entry, str) and entry.startswith("-") and "=" not in entry and is_secret_name(entry)
+                          for entry in value)]  # fmt: skip
+        return [_all(entry) if hidden else redact(entry, known, names=names) for hidden, entry in zip(after, value, strict=False)]
     return _text(value, known) if isinstance(value, str) else value
 
 

@@ -4,6 +4,7 @@ B batch, C channels, H height, W width, K outputs.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class Mlp(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, channels, 1, 1))
         sizes = [channels * height * width_pixels, *hidden]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
+        for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
 

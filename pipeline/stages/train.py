@@ -1,6 +1,5 @@
 """Train the model of conf on the train split; a killed run continues to the same bits. Publishes weights and history."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from pipeline.core import launch, pictures
-from pipeline.core.artifact import read_json, write_json
+from pipeline.core.artifact import digest, read_json, write_json
 from pipeline.core.keyed import seed as keyed_seed
 from pipeline.core.parts import build, is_off
 from pipeline.core.section import Cell, Picture, Section, Table, write_section
@@ -52,16 +51,19 @@ def run(
     model: nn.Module = build(cfg["model"], **facts)
     folders = {"ingest": ingest, "embed": embed, "split": split, "augment": augment, "synthesize": synthesize}
     material = gather(cfg, model, task, folders)
-    rows = _train(cfg, model, task, material, scratch)
+    tracker = _tracker(cfg, scratch.name, folders)
+    rows = _train(cfg, model, task=task, material=material, tracker=tracker, scratch=scratch)
     if launch.rank() != 0:
         return "trained"
     save_model(model, {"part": cfg["model"], "facts": facts, "task": cfg["task"]}, out)
     write_history(rows, out / "history.csv")
     write_json(out / "run.json", {"run_id": scratch.name})
-    return _section(out, model, rows, task, material)
+    return _section(out, model, rows=rows, task=task, material=material)
 
 
-def _train(cfg: dict[str, Any], model: nn.Module, task: Any, material: Material, scratch: Path) -> list[Row]:
+def _train(
+    cfg: dict[str, Any], model: nn.Module, *, task: Any, material: Material, tracker: Any, scratch: Path
+) -> list[Row]:
     """Train in place what is to be trained; return the history."""
     recipe, (_, start), world = cfg["train"], newest(scratch), launch.world()
     trained: Any = model.head if material.cached else model
@@ -77,32 +79,31 @@ def _train(cfg: dict[str, Any], model: nn.Module, task: Any, material: Material,
     )
     held = material.validation
     validator = Validator(lambda index: held[0, index], len(held), task=task, batch_size=recipe["batch_size"])
-    finish, tell = _tracker(cfg, scratch.name, start)
-    watch = Watch(scratch / "history.jsonl", start_step=start, recipe=recipe, validator=validator, tell=tell)
-    try:
-        fit(
-            learner, loader, max_steps=recipe["max_steps"], folder=scratch, checkpoint_every=recipe["checkpoint_every"],
-            precision=recipe["precision"], callbacks=[watch],
-        )  # fmt: skip
-    finally:
-        finish()
+    watch = Watch(scratch / "history.jsonl", start_step=start, recipe=recipe, validator=validator, tracker=tracker)
+    fit(
+        learner, loader, max_steps=recipe["max_steps"], folder=scratch, checkpoint_every=recipe["checkpoint_every"],
+        precision=recipe["precision"], callbacks=[watch],
+    )  # fmt: skip
+    if tracker is not None:
+        tracker.finish()
     if learner.average is not None:
         learner.model.load_state_dict(learner.average.state_dict())
     return read_rows(scratch / "history.jsonl")
 
 
-def _tracker(cfg: dict[str, Any], run_id: str, start: int) -> tuple[Callable[[], None], Callable[[int, Row], None]]:
-    """How to end the tracker and how to tell it a row; both do nothing without one, and on other ranks."""
+def _tracker(cfg: dict[str, Any], run_id: str, folders: dict[str, Path]) -> Any:
+    """The tracker with its run open, or None. A training that fails does not finish it, so its run is marked as failed."""
     if is_off(cfg["logger"]) or launch.rank() != 0:
-        return lambda: None, lambda step, row: None
+        return None
     tracker = build(cfg["logger"])
     config = {name: cfg[name] for name in ("model", "task", "train", "transform", "seed", "threads")}
     network = cfg["model"]["_target_"].rsplit(".", 1)[1].lower()
-    tracker.open(run_id=run_id, name=f"{network}-{run_id[:6]}", config=config, facts={"continued_at_step": start})
-    return tracker.finish, tracker.log
+    facts = {"inputs": {name: digest(folder) for name, folder in folders.items()}}
+    tracker.open(run_id=run_id, name=f"{network}-{run_id[:6]}", config=config, facts=facts)
+    return tracker
 
 
-def _section(out: Path, model: nn.Module, rows: list[Row], task: Any, material: Material) -> str:
+def _section(out: Path, model: nn.Module, *, rows: list[Row], task: Any, material: Material) -> str:
     figure = pictures.figure(9, 3)
     left, right = figure.subplots(1, 2)
     for name, colour, label in (("loss", pictures.GREY, "train"), ("val_loss", pictures.BLUE, "validation")):
@@ -125,8 +126,9 @@ def _section(out: Path, model: nn.Module, rows: list[Row], task: Any, material: 
     text = [
         "The trunk is frozen, so the head was trained on the features that embed computed once; images are not augmented then."
     ]
+    summary = f"{type(model).__name__}, {int(last['step'])} steps, validation {task.headline} {last[headline]:.3f}"
     return write_section(out, Section(
-        title="Training", summary=f"{type(model).__name__}, {int(last['step'])} steps, validation {task.headline} {last[headline]:.3f}",
+        title="Training", summary=summary,
         text=text if material.cached else [], tables=[Table("The network and its training", ["fact", "value"], facts)],
         pictures=[Picture("curves.png", "Training and validation loss, and the headline metric on the validation split.")],
     ))  # fmt: skip

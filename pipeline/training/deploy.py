@@ -34,7 +34,7 @@ class Deployed(nn.Module):
         return decoded_BK
 
 
-def deploy(model: nn.Module, task: Any, card: Mapping[str, Any], exporter: Exporter, directory: Path) -> Path:
+def deploy(model: nn.Module, task: Any, card: Mapping[str, Any], *, exporter: Exporter, directory: Path) -> Path:
     """Write a trained network with the given exporter; return its file."""
     example_BHWC = torch.zeros((2, card["height"], card["width"], card["channels"]), dtype=torch.uint8)
     return exporter.save(Deployed(model, task).eval(), example_BHWC, directory, metadata(card, task))

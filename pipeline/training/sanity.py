@@ -1,8 +1,8 @@
 """A network that knows nothing, to ask whether an explanation shows the trained one.
 
-Source: Adebayo et al. 2018, "Sanity checks for saliency maps", arXiv 1810.03292, section 3: compare maps of the trained network with
-those of one whose parameters were randomised. Differs in: every tensor's elements are shuffled instead of drawn anew, so that each
-layer keeps its scale, and the statistics of batch norms are measured again, so that signals neither die nor explode.
+Source: Adebayo et al. 2018, "Sanity checks for saliency maps", arXiv 1810.03292, section 3: compare maps of the trained network
+with those of one whose parameters were randomised. Differs in: every tensor's elements are shuffled instead of drawn anew, so
+that each layer keeps its scale, and the statistics of batch norms are measured again, so that signals neither die nor explode.
 
 B batch, C channels, H height, W width.
 """

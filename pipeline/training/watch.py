@@ -56,14 +56,14 @@ class Watch(pl.Callback):
         start_step: where this process continues.
         recipe: `max_steps`, `log_every` and `validate_every` of conf/train.
         validator: of the network to be shipped, or None.
-        tell: called with (step, row) for the tracker.
+        tracker: its `log` is told each row; None for none.
     """
 
     def __init__(
         self, path: Path, *, start_step: int, recipe: dict[str, Any], validator: Validator | None,
-        tell: Callable[[int, Row], None],
+        tracker: Any,
     ) -> None:  # fmt: skip
-        self.path, self.recipe, self.validator, self.tell = path, recipe, validator, tell
+        self.path, self.recipe, self.validator, self.tracker = path, recipe, validator, tracker
         self.meter = Meter("train", total=recipe["max_steps"], done=start_step)
         kept = [row for row in read_rows(path) if row["step"] <= start_step]
         path.write_text("".join(json.dumps(row, sort_keys=True) + "\n" for row in kept), encoding="utf-8")
@@ -82,7 +82,8 @@ class Watch(pl.Callback):
         if row:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **row}, sort_keys=True) + "\n")
-            self.tell(step, row)
+            if self.tracker is not None:
+                self.tracker.log(step, row)
 
     def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         """Take the progress bar away."""

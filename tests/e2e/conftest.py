@@ -17,11 +17,16 @@ from pipeline.core.dag import read_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = """# @package _global_
+defaults:
+  - small
+  - _self_
+dataset: {limit: 700}
+"""
+SMALL = """# @package _global_
 # The digits at the smallest size that still runs every stage.
 defaults:
   - digits
   - _self_
-dataset: {limit: 700}
 generator: {max_steps: 4, width: 8, checkpoint_every: 2}
 train: {max_steps: 24, validate_every: 12, checkpoint_every: 6, log_every: 6}
 evaluate: {resamples: 50}
@@ -108,15 +113,20 @@ def surroundings():
     }  # fmt: skip
 
 
-def fresh(root, *, overrides=()):
-    """A clone of the working tree as it is now, at toy size, with an empty cache."""
+def snapshot(folder):
+    """The working tree as git would commit it now, without its lock file."""
     listed = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True).stdout
     for name in filter(None, listed.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, root / name)
-    (root / "dvc.lock").unlink(missing_ok=True)
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+
+
+def fresh(tree, root, *, overrides=()):
+    """A clone of that tree, at toy size, with an empty cache."""
+    shutil.copytree(tree, root)
     (root / "conf/experiment/toy.yaml").write_text(TOY)
+    (root / "conf/experiment/small.yaml").write_text(SMALL)
     repository = Repository(root, surroundings())
     repository.params(experiment="toy", overrides=list(overrides))
     repository.git("init", "--quiet", "-b", "main")
@@ -128,11 +138,12 @@ def fresh(root, *, overrides=()):
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory):
-    """Make a fresh clone: `clone("name")`."""
+    """Make a fresh clone: `clone("name")`; all of them of one state of the working tree, whoever edits it meanwhile."""
+    tree = tmp_path_factory.mktemp("tree")
+    snapshot(tree)
+
     def make(name, **options):
-        folder = tmp_path_factory.mktemp("clones") / name
-        folder.mkdir()
-        return fresh(folder, **options)
+        return fresh(tree, tmp_path_factory.mktemp("clones") / name, **options)
 
     return make
 

@@ -1,5 +1,6 @@
 """Snakemake gives the same artifacts as `dvc repro`, from scratch and in a folder of another name; then neither finds anything to do."""
 
+import re
 import shutil
 
 import pytest
@@ -15,7 +16,7 @@ MEASURED = {
 def assert_equal_but_for_measured_times(one, other):
     """The lock files are equal, but for outputs that hold measured times, and in those for the files listed."""
     left, right = one.lock(), other.lock()
-    assert list(left) == list(right)
+    assert set(left) == set(right)  # DVC lists them in the order in which they ended
     for name in left:
         for lock in (left, right):
             for entry in [*lock[name]["outs"], *lock[name].get("deps", [])]:
@@ -57,7 +58,8 @@ def test_snakemake_restores_wiped_artifacts_and_reruns_what_is_stale(scheduled):
     text = done.stdout + done.stderr
     assert "Another" in (scheduled.root / "data/report/index.html").read_text()
     assert (scheduled.root / "data/explain/manifest.json").is_file()
-    assert "train     " not in text
+    assert re.search(r"^report +\d", text, re.MULTILINE)
+    assert not re.search(r"^train +\d+\.\d s", text, re.MULTILINE)
     assert scheduled.repro().run == []
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 OWN = """# @package _global_
 defaults:
-  - toy
+  - small
   - override /dataset: image_folder
   - _self_
 ingest: {height: 16, width: 16, channels: 3, fit: crop, max_bad_fraction: 0.05}

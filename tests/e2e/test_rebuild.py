@@ -73,7 +73,7 @@ def test_an_edit_runs_exactly_the_stages_whose_closure_holds_it(repository, modu
 
 def test_one_leaf_of_conf_runs_its_stage_and_what_reads_its_output_and_reverting_restores(repository, built):
     before = built.outputs()
-    with edited(repository.root / "conf/experiment/toy.yaml", lambda text: text.replace("explain: {count: 4}", "explain: {count: 3}")):
+    with edited(repository.root / "conf/experiment/small.yaml", lambda text: text.replace("explain: {count: 4}", "explain: {count: 3}")):
         assert repository.repro().run == ["compose", "explain", "report"]
         changed = {name for name, digest in repository.outputs().items() if digest != before[name]}
         assert changed == {"compose", "explain", "report"}
@@ -150,7 +150,7 @@ def test_dvcs_own_way_to_set_parameters_works(repository):
 
 def test_a_sweep_of_four_runs_from_the_queue_and_is_shown(repository):
     done = repository.call("pipeline", "exp", "explain.count=2,3", "report.picture_width=1000,1200", "--name", "sweep", timeout=1500)
-    assert done.stdout.startswith("4 runs:")
+    assert "4 runs:" in done.stdout
     shown = json.loads(repository.call("dvc", "exp", "show", "--json").stdout)
     found = {}
     for commit in shown:

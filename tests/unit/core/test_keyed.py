@@ -36,7 +36,8 @@ def test_a_float_is_refused_because_its_text_is_not_portable():
 def test_seeds_of_neighbouring_keys_are_distinct_and_fit_torch():
     drawn = {seed(0, step) for step in range(20_000)}
     assert len(drawn) == 20_000
-    assert 0 <= min(drawn) and max(drawn) < 2**63
+    assert min(drawn) >= 0
+    assert max(drawn) < 2**63
 
 
 def test_uniform_over_neighbouring_keys():

@@ -208,9 +208,8 @@ def test_a_stage_that_holds_the_lock_too_long_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(runner.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(runner.time, "sleep", lambda seconds: None)
     path = tmp_path / "train" / "lock"
-    with runner._alone(path):
-        with pytest.raises(PersonError, match="another process runs the stage train"), runner._alone(path):
-            pytest.fail("two held the lock")
+    with runner._alone(path), pytest.raises(PersonError, match="another process runs the stage train"), runner._alone(path):
+        pytest.fail("two held the lock")
     with runner._alone(path):
         pass
 

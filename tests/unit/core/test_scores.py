@@ -25,7 +25,9 @@ def tied(rng, count=200):
 def test_auroc_and_average_precision_equal_scikit_learn_also_with_ties(rng):
     score, positive = tied(rng)
     assert scores.auroc(score, positive) == pytest.approx(reference.roc_auc_score(positive, score), abs=1e-12)
-    assert scores.average_precision(score, positive) == pytest.approx(reference.average_precision_score(positive, score), abs=1e-12)
+    assert scores.average_precision(score, positive) == pytest.approx(
+        reference.average_precision_score(positive, score), abs=1e-12
+    )
 
 
 def test_auroc_is_the_share_of_pairs_in_the_right_order():
@@ -52,7 +54,9 @@ def test_accuracies_and_f1_equal_scikit_learn(rng):
     assert scores.accuracy(guess, truth) == pytest.approx(reference.accuracy_score(truth, guess))
     assert scores.accuracy(guess, truth, weight) == pytest.approx(reference.accuracy_score(truth, guess, sample_weight=weight))
     assert scores.balanced_accuracy(guess, truth) == pytest.approx(reference.balanced_accuracy_score(truth, guess))
-    assert [scores.f1(guess, truth, k) for k in range(4)] == pytest.approx(reference.f1_score(truth, guess, average=None).tolist())
+    assert [scores.f1(guess, truth, k) for k in range(4)] == pytest.approx(
+        reference.f1_score(truth, guess, average=None).tolist()
+    )
 
 
 @pytest.mark.parametrize("bins", [5, 15])

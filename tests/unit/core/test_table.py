@@ -7,6 +7,9 @@ import pytest
 from pipeline.core.errors import PersonError
 from pipeline.core.table import defuse, read_csv, write_csv
 
+BAD_BYTE = (
+    "t.csv is not utf-8: byte 13 cannot be read; save it as UTF-8 or set its encoding (dataset.encoding=latin-1, utf-16, ...)"
+)
 COLUMNS = {"dataset.path": "path", "dataset.label": "label"}
 
 
@@ -33,8 +36,7 @@ def test_encodings_and_byte_order_mark(tmp_path, data, encoding):
     (b"path,label,label\na,b,c\n", "t.csv has the column 'label' more than once"),
     (b"path,label\na,b\nc\n", "t.csv line 3: expected 2 cells, received 1"),
     (b"path,label\na,b\0\n", "t.csv holds a NUL character: it is not a text file, or not utf-8"),
-    (b"path,label\na,\xe4\n", "t.csv is not utf-8: byte 13 cannot be read; save it as UTF-8 or set its encoding"
-                              " (dataset.encoding=latin-1, utf-16, ...)"),
+    (b"path,label\na,\xe4\n", BAD_BYTE),
     (b'path,label\na,"b\n', "t.csv line 2: unexpected end of data"),
     (b"path,label\na," + b"x" * 140_000 + b"\n", "t.csv line 2: field larger than field limit (131072)"),
 ])  # fmt: skip

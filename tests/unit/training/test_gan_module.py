@@ -1,4 +1,4 @@
-"""Training of the generator: exact resume, nothing that is not finite is applied, and randomness that depends on the step alone."""
+"""Training of the generator: exact resume, nothing that is not finite is applied, randomness depends on the step alone."""
 
 from pathlib import Path
 
@@ -143,7 +143,7 @@ def test_an_infinite_gradient_of_a_finite_loss_stops_too(tmp_path):
             return gradient * float("inf")
 
     part.generator_loss = lambda fake_B: Steep.apply(fake_B).mean()
-    with pytest.raises(PersonError, match="gradient norm (inf|nan) at step 0"):
+    with pytest.raises(PersonError, match=r"gradient norm (inf|nan) at step 0"):
         train_gan(part, images(), conditions=2, seed=0, folder=tmp_path)
 
 

@@ -25,7 +25,7 @@ RECIPE = {
 CARD = {"classes": ["a", "b", "c"], "target": None, "name": "toy"}
 
 
-class Stop(RuntimeError):
+class StoppedError(RuntimeError):
     """Stands for a kill."""
 
 
@@ -35,7 +35,7 @@ class StopAt(pl.Callback):
 
     def on_train_batch_start(self, trainer, *_):
         if trainer.global_step == self.step:
-            raise Stop
+            raise StoppedError
 
 
 class Noisy(FeatureInputs):
@@ -66,7 +66,7 @@ def train(folder, task, *, stop=None, workers=0, sampler=StepStream):
     stream = sampler(COUNT, batch_size=BATCH, max_steps=STEPS, start_step=start, seed=1)
     learner = Learner(model, task=task, recipe=RECIPE, seed=5)
     validator = Validator(lambda index: inputs[0, index], 9, task=task, batch_size=BATCH)
-    watch = Watch(folder / "history.jsonl", start_step=start, recipe=RECIPE, validator=validator, tell=lambda step, row: None)
+    watch = Watch(folder / "history.jsonl", start_step=start, recipe=RECIPE, validator=validator, tracker=None)
     loader = DataLoader(inputs, BATCH, sampler=stream, num_workers=workers)
     callbacks = [watch, *([StopAt(stop)] if stop else [])]
     fit(learner, loader, max_steps=STEPS, folder=folder, checkpoint_every=1, callbacks=callbacks)
@@ -84,7 +84,7 @@ def folders(tmp_path):
 
 def chained(folder, task, stops, **named):
     for stop in stops:
-        with pytest.raises(Stop):
+        with pytest.raises(StoppedError):
             train(folder, task, stop=stop, **named)
     return train(folder, task, **named)
 
@@ -121,7 +121,7 @@ def test_a_finished_training_is_not_trained_again(folders, task):
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(folders, task, caplog):
     whole, _ = train(folders[0], task)
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         train(folders[1], task, stop=6)
     newer, step = newest(folders[1])
     content = bytearray(newer.read_bytes())

@@ -1,0 +1,68 @@
+"""Run the pipeline's own stages on one split of the solar cells, below a temporary folder; shared by the two benchmarks."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+Metrics = dict[str, dict[str, dict[str, float]]]
+
+
+def prepare() -> dict[str, Any]:
+    """Compose `solar_cells`, and refuse to start without the artifacts of ingest and embed that it reads.
+
+    Returns:
+        The composed configuration.
+    """
+    os.chdir(ROOT)
+    from pipeline.core import artifact, config, launch
+
+    composed = config.compose(ROOT / "conf", experiment="solar_cells", overrides=["logger=none"])
+    os.environ.update(launch.environment(threads=composed["threads"], scratch=Path(tempfile.gettempdir())))
+    card = ROOT / "data/ingest/card.json"
+    if not card.is_file() or not (ROOT / "data/embed/features.npy").is_file() or artifact.read_json(card)["name"] != "ELPV":
+        sys.exit("error: this reads data/ingest and data/embed of the solar cells: run  make repro  first")
+    return composed
+
+
+def measure(cfg: dict[str, Any], *, splitter: dict[str, Any], seed: int) -> tuple[Metrics, Path]:
+    """Split, train, evaluate and fit the baselines as the stages do.
+
+    Returns:
+        Metrics of `ours` and of each baseline on the test split, and the folder with evaluate's predictions.
+    """
+    import torch
+
+    from pipeline.core import launch
+    from pipeline.core.artifact import begin, read_json
+    from pipeline.stages import baseline, evaluate, split, train
+
+    torch.set_num_threads(cfg["threads"])
+    chosen = {**cfg, "splitter": splitter, "seed": seed}
+    data = {name: ROOT / "data" / name for name in ("ingest", "embed", "augment", "synthesize")}
+    folder = Path(tempfile.mkdtemp(prefix="elpv-"))
+    out = {name: begin(folder / name) for name in ("split", "train", "evaluate", "baseline", "scratch")}
+    launch.seed_everything(seed)
+    split.run(chosen, out["split"], ingest=data["ingest"])
+    train.run(chosen, out["train"], **data, split=out["split"], scratch=out["scratch"])
+    evaluate.run(chosen, out["evaluate"], ingest=data["ingest"], split=out["split"], train=out["train"])
+    baseline.run(chosen, out["baseline"], ingest=data["ingest"], embed=data["embed"], split=out["split"])
+    metrics = {"ours": read_json(out["evaluate"] / "metrics.json"), **read_json(out["baseline"] / "metrics.json")}
+    return metrics, out["evaluate"]
+
+
+@contextmanager
+def table(title: str, columns: list[str]) -> Iterator[Any]:
+    """A table on the terminal; yields its `add_row`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    made = Table(title=title)
+    for column in columns:
+        made.add_column(column, justify="left" if column == columns[0] else "right")
+    yield lambda *cells: made.add_row(*map(str, cells))
+    Console(width=120).print(made)

@@ -1,0 +1,121 @@
+"""ONNX by torch's own exporter, run by ONNX Runtime.
+
+B batch, H height, W width, C channels, K columns of a decoded prediction.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.core.contracts import Floats, Pixels
+from pipeline.core.errors import PersonError
+
+if TYPE_CHECKING:
+    import onnx
+
+INPUT, OUTPUT = "pixels", "prediction"
+
+
+class Onnx:
+    """One self-contained .onnx file with a free batch dimension.
+
+    Args:
+        opset: version of the operator set.
+        optimize: fold constants and batch norm while exporting.
+
+    Raises:
+        PersonError: the opset is older than torch's exporter writes.
+    """
+
+    suffix = ".onnx"
+
+    def __init__(self, *, opset: int = 18, optimize: bool = True) -> None:
+        if opset < 18:
+            raise PersonError(f"exporter.opset must be at least 18, the oldest that torch's exporter writes: received {opset}")
+        self.opset = opset
+        self.optimize = optimize
+
+    def save(self, model: nn.Module, example_BHWC: Tensor, directory: Path, metadata: Mapping[str, str]) -> Path:
+        """Write `model.onnx`; the same network gives the same bytes in whatever folder.
+
+        Args:
+            model: uint8 images (B, H, W, C) -> decoded predictions (B, K), in evaluation mode.
+            example_BHWC: two or more images of the stored size; their values do not matter.
+            directory: where to write.
+            metadata: facts for whoever uses the file, stored in it.
+        """
+        import onnx
+
+        with _quiet(), torch.no_grad():
+            program: Any = torch.onnx.export(
+                model, (example_BHWC,), dynamo=True, opset_version=self.opset, optimize=self.optimize, external_data=False,
+                input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
+            )  # fmt: skip
+        proto = program.model_proto
+        _anonymise(proto)
+        for key in sorted(metadata):
+            proto.metadata_props.add(key=key, value=metadata[key])
+        onnx.checker.check_model(proto, full_check=True)
+        path = directory / f"model{self.suffix}"
+        path.write_bytes(proto.SerializeToString(deterministic=True))
+        return path
+
+    def load(self, path: Path) -> Callable[[Pixels], Floats]:
+        """Open the file in ONNX Runtime on the CPU, with OMP_NUM_THREADS threads.
+
+        Returns:
+            A callable from uint8 images (B, H, W, C) to decoded predictions (B, K), float32.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+        options.inter_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+        def run(pixels_BHWC: Pixels) -> Floats:
+            answer: Floats = session.run([OUTPUT], {INPUT: np.ascontiguousarray(pixels_BHWC)})[0]
+            return answer
+
+        return run
+
+
+def _anonymise(proto: "onnx.ModelProto") -> None:
+    """Remove what tells of the machine and of the code's lines: stack traces, names of scopes, the build of torch."""
+    del proto.metadata_props[:]
+    proto.producer_version = proto.producer_version.split("+")[0]
+    proto.doc_string = ""
+    graphs = [proto.graph, *proto.functions]
+    for graph in graphs:
+        del graph.metadata_props[:]
+        graph.doc_string = ""
+        parts = [*graph.node, *graph.value_info]
+        if graph is proto.graph:
+            parts += [*graph.initializer, *graph.input, *graph.output]
+        for part in parts:
+            part.doc_string = ""
+            del part.metadata_props[:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's warnings about its own internals off a person's terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

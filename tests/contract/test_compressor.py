@@ -1,0 +1,134 @@
+"""Every option of conf/compressor is held to the laws of a compressor; a new option is tested with no new test file."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from pipeline.core.errors import PersonError
+from pipeline.core.parts import build, is_off
+from pipeline.exporter.onnx import Onnx
+from pipeline.training.deploy import deploy
+from pipeline.training.predict import predict
+from tests import toy
+
+CONF = Path(__file__).resolve().parents[2] / "conf/compressor"
+OPTIONS = sorted(path for path in CONF.glob("*.yaml") if not is_off(yaml.safe_load(path.read_text(encoding="utf-8"))))
+SIDE = 32
+CARD = {"classes": ["a", "b", "c"], "channels": 1, "height": SIDE, "width": SIDE, "name": "toy"}
+
+
+class Levels(nn.Module):
+    """ReLU6 blocks whose outputs are pooled by mean and maximum, concatenated, standardised and mapped linearly."""
+
+    def __init__(self):
+        super().__init__()
+        sizes = [1, 32, 64, 128]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU6(), nn.Conv2d(b, b, 3, 1, 1, groups=b), nn.ReLU6())
+            for a, b in zip(sizes, sizes[1:], strict=False)
+        )
+        self.norm = nn.BatchNorm1d(2 * sum(sizes[1:]))
+        self.head = nn.Linear(2 * sum(sizes[1:]), 3)
+
+    def forward(self, x):
+        pooled = []
+        for block in self.blocks:
+            x = block(x)
+            pooled += [x.mean((2, 3)), x.amax((2, 3))]
+        return self.head(self.norm(torch.cat(pooled, 1)))
+
+
+def images(count, seed):
+    rng = np.random.default_rng(seed)
+    return np.stack([cv2.GaussianBlur(rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8), (0, 0), 1 + number % 3)[..., None]
+                     for number in range(count)])  # fmt: skip
+
+
+def batches(pixels):
+    return (pixels[start : start + 8] for start in range(0, len(pixels), 8))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """An exported network whose norms have seen data."""
+    torch.manual_seed(0)
+    model = Levels()
+    with torch.no_grad():
+        for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d)):
+            norm.momentum = None
+        model(torch.from_numpy(images(256, 5)).permute(0, 3, 1, 2).float() / 255)
+    task = build(toy.option("task", "classification"), card=CARD)
+    return deploy(model.eval(), task, CARD, exporter=Onnx(), directory=tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(params=OPTIONS, ids=lambda path: path.stem)
+def compressor(request):
+    return build(yaml.safe_load(request.param.read_text(encoding="utf-8")))
+
+
+def test_it_becomes_small_and_the_original_is_untouched(compressor, source, tmp_path):
+    before = source.read_bytes()
+    small = compressor(source, batches(images(32, 1)), tmp_path)
+    assert source.read_bytes() == before
+    assert small.stat().st_size < len(before) / 3
+    assert list(tmp_path.iterdir()) == [small]
+
+
+def test_it_answers_like_the_original(compressor, source, tmp_path):
+    pixels = images(256, 2)
+    small = compressor(source, batches(images(64, 1)), tmp_path)
+    full, less = Onnx().load(source)(pixels), Onnx().load(small)(pixels)
+    assert full.std(axis=0).min() > 0.02, "the toy network must tell its inputs apart"
+    assert np.corrcoef(full[:, 0], less[:, 0])[0, 1] > 0.97
+    assert np.mean(full.argmax(1) == less.argmax(1)) > 0.9
+    assert not np.array_equal(full, less), "nothing was compressed"
+
+
+def test_calibration_images_matter(compressor, source, tmp_path):
+    pixels = images(128, 2)
+    found = []
+    for number, calibration in enumerate((images(64, 1), np.full_like(images(16, 1), 3))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        found.append(Onnx().load(compressor(source, batches(calibration), folder))(pixels))
+    full = Onnx().load(source)(pixels)
+    assert np.abs(found[1] - full).mean() > 2 * np.abs(found[0] - full).mean()
+
+
+def test_the_same_bytes_wherever_and_no_path_of_the_machine(compressor, source, tmp_path):
+    files = []
+    for name in ("here", "a much longer name of a folder"):
+        (tmp_path / name).mkdir()
+        files.append(compressor(source, batches(images(32, 1)), tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+    for path in (tmp_path, source.parent, Path(torch.__file__).parents[1], Path(toy.__file__).parents[1]):
+        assert str(path).encode() not in files[0]
+
+
+def test_no_calibration_image_is_said(compressor, source, tmp_path):
+    with pytest.raises(PersonError, match="validation split is empty"):
+        compressor(source, iter(()), tmp_path)
+
+
+def test_efficientnet_lite0_with_random_weights(compressor, tmp_path):
+    from pipeline.model.lite0 import Lite0
+
+    torch.manual_seed(0)
+    model = Lite0(channels=1, height=64, width_pixels=64, outputs=2, mean=[0.5], std=[0.2], pretrained=False).eval()
+    nn.init.normal_(model.head.linear.weight, std=0.05)
+    card = {**CARD, "classes": ["a", "b"], "height": 64, "width": 64}
+    task = build(toy.option("task", "classification"), card=card)
+    full = deploy(model, task, card, exporter=Onnx(), directory=tmp_path)
+    pixels = np.repeat(np.repeat(images(24, 1), 2, 1), 2, 2)
+    for size in (1, 7):
+        assert np.abs(Onnx().load(full)(pixels[:size]) - predict(model, task, pixels[:size], total=size)).max() < 1e-5
+    (tmp_path / "small").mkdir()
+    small = compressor(full, batches(pixels), tmp_path / "small")
+    assert small.stat().st_size < 0.3 * full.stat().st_size
+    found, expected = Onnx().load(small)(pixels), Onnx().load(full)(pixels)
+    assert np.corrcoef(found[:, 0], expected[:, 0])[0, 1] > 0.9
