@@ -27,10 +27,10 @@ repro: $(REPRO_READY)  ## install, then rebuild whatever is stale: data to repor
 	dvc repro
 
 test: $(TEST_READY)  ## install, then the tests (minutes)
-	$(PYTHON) -m pytest --cov --cov-report=term-missing:skip-covered
+	$(PYTHON) -m pytest -n 2 --dist loadgroup --cov --cov-report=term-missing:skip-covered
 
 test-all: $(TEST_READY)  ## the tests and the slow ones (tens of minutes)
-	$(PYTHON) -m pytest -m "not slurm and not acceptance"
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not slurm and not acceptance"
 
 acceptance: $(TEST_READY)  ## one test a numbered line of an issue, printing its figure (an hour)
 	$(PYTHON) -m pytest tests/acceptance -m acceptance -s --timeout=7200

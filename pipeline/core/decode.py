@@ -22,6 +22,8 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -108,9 +110,7 @@ class Decoder:
         """
         if not data:
             raise BadSampleError("empty file (0 bytes)")
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        Image.MAX_IMAGE_PIXELS = self.max_pixels
-        with warnings.catch_warnings():
+        with _strict(self.max_pixels), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with _opened(data, self.max_pixels) as image:
@@ -167,6 +167,17 @@ class Decoder:
         ground = Image.new(image.mode, (self.width, self.height), colour)
         ground.paste(_resized(image, across, down), ((self.width - across) // 2, (self.height - down) // 2))
         return ground
+
+
+@contextmanager
+def _strict(max_pixels: int) -> Iterator[None]:
+    """Pillow's switches, which are global: refuse truncated and oversized files inside, and leave them as they were."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, max_pixels
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
 
 
 def _opened(data: bytes, max_pixels: int) -> Any:

@@ -63,12 +63,16 @@ def run_stage(root: Path, name: str) -> str:
         return f"{name}: rank {launch.rank()} is done"
     with _alone(root / SCRATCH / name / "lock"):
         partial = artifact.begin(root / stage.out)
-        launch.seed_everything(int(cfg.get("seed", 0)))
-        with guard(root, name, [partial, *inputs.values(), scratch, root / SCRATCH / name / "tmp", root / SCRATCH / "wandb"]):
-            said = module.run(cfg, partial, **arguments)
+        allowed = [partial, *inputs.values(), scratch, root / SCRATCH / name / "tmp", root / SCRATCH / "wandb"]
         versions = cfg.get("code", {}).get(name, {}).get("versions", {})  # not the hash of the code: equal output, equal digest
         facts = {"stage": name, "inputs": digests, "seed": cfg.get("seed", 0), "versions": versions}
-        artifact.publish(partial, root / stage.out, facts)
+        try:
+            launch.seed_everything(int(cfg.get("seed", 0)))
+            with guard(root, name, allowed):
+                said = module.run(cfg, partial, **arguments)
+            artifact.publish(partial, root / stage.out, facts)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)  # what failed leaves nothing; what was published has another name now
         _forget(root / SCRATCH / name)
     return f"{name:<11}{time.monotonic() - began:7.1f} s   {said or ''}   {stage.out}"
 

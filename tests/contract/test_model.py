@@ -72,7 +72,7 @@ def test_frozen_parameters_and_statistics_stay(model):
 def test_the_saved_model_computes_the_same(model, part, tmp_path):
     save_model(model, {"part": part, "facts": CARD, "task": {}}, tmp_path)
     with torch.no_grad():
-        assert torch.equal(load_model(tmp_path)(images(2)), model.eval()(images(2)))
+        assert torch.allclose(load_model(tmp_path)(images(2)), model.eval()(images(2)), atol=1e-5)  # another memory layout
 
 
 def test_it_can_be_exported(model):

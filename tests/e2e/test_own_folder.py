@@ -13,7 +13,8 @@ defaults:
   - override /dataset: image_folder
   - _self_
 ingest: {height: 16, width: 16, channels: 3, fit: crop, max_bad_fraction: 0.05}
-generator: {resolution: 16, minimum: 4}
+generator: {resolution: 16, minimum: 4, batch_size: 16}
+train: {batch_size: 16}
 """
 COLOURS = {"blue": (40, 60, 200), "green": (40, 180, 60), "grey": (128, 128, 128), "red": (200, 50, 40), "yellow": (220, 210, 50)}
 

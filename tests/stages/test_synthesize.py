@@ -16,7 +16,7 @@ from pipeline.core.section import read_section
 from pipeline.core.store import Samples, open_samples
 from pipeline.stages import synthesize
 
-CONF = Path(__file__).resolve().parents[3] / "conf/generator/gan.yaml"
+CONF = Path(__file__).resolve().parents[2] / "conf/generator/gan.yaml"
 FILES = ["generator.json", "generator.safetensors", "history.csv", "losses.png", "samples.png", "section.json", "shards"]
 SMALL = {
     "resolution": 8,

@@ -14,7 +14,7 @@ from pipeline.core.section import read_section
 from pipeline.core.store import Samples, open_samples
 from pipeline.stages import augment
 
-CONF = Path(__file__).resolve().parents[3] / "conf/transform"
+CONF = Path(__file__).resolve().parents[2] / "conf/transform"
 FILES = ["before_after.png", "policy.json", "section.json", "shards"]
 
 
