@@ -59,7 +59,7 @@ class Repository:
         done = subprocess.run([sys.executable, "-m", *words], cwd=self.root, env={**self.environment, **environment},
                               capture_output=True, text=True, timeout=timeout)  # fmt: skip
         if check and done.returncode:
-            pytest.fail(f"{' '.join(words)} failed in {self.root}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
+            pytest.fail(f"{' '.join(words)} ended with {done.returncode} in {self.root}:\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
         return done
 
     def git(self, *words):
