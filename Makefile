@@ -27,7 +27,7 @@ repro: $(REPRO_READY)  ## install, then rebuild whatever is stale: data to repor
 	dvc repro
 
 test: $(TEST_READY)  ## install, then the tests (minutes)
-	$(PYTHON) -m pytest -n 2 --dist loadgroup --cov --cov-report=term-missing:skip-covered
+	$(PYTHON) -m pytest -n 2 --dist loadgroup --durations=15 --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 test-all: $(TEST_READY)  ## the tests and the slow ones (tens of minutes)
 	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not slurm and not acceptance"
@@ -47,10 +47,10 @@ sync: $(REPRO_READY)  ## upload the offline runs to a W&B server; again is harml
 	$(PYTHON) -m pipeline sync
 
 blocks: $(REPRO_READY)  ## solar cells: the table over five blocks of modules
-	$(PYTHON) benchmarks/elpv_blocks.py
+	$(PYTHON) -m benchmarks.elpv_blocks
 
 paper: $(REPRO_READY)  ## solar cells: the protocol of the paper, beside its figures
-	$(PYTHON) benchmarks/elpv_paper.py
+	$(PYTHON) -m benchmarks.elpv_paper
 
 clean:  ## remove artifacts, scratch and caches of tools; DVC's cache and the environment stay
 	find data -mindepth 1 -maxdepth 1 ! -name raw ! -name README.md -exec rm -rf {} +

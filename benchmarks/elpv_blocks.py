@@ -7,7 +7,7 @@ one. Measured before: logistic regression on the last level's mean of a frozen E
 import csv
 import sys
 
-from elpv_run import measure, prepare, table
+from benchmarks.elpv_run import measure, prepare, table
 
 REQUIRED = 0.83
 

@@ -7,7 +7,7 @@ several seeds are drawn; and a tenth of the training cells is held out for valid
 
 import sys
 
-from elpv_run import measure, prepare, table
+from benchmarks.elpv_run import measure, prepare, table
 
 SEEDS = range(3)
 PAPER = {"CNN (VGG19, fine-tuned)": 88.42, "SVM (hand-made features)": 82.44}

@@ -53,11 +53,11 @@ def test_2_the_default_result_is_honest_and_good(first):
     beside = ", ".join(f"{name} {found['value']:.4f}" for name, found in baselines.items())
     say(f"2. shipped model: AUROC {ours['value']:.4f} [{ours['low']:.3f}, {ours['high']:.3f}]; baselines: {beside}")
     assert all(ours["value"] >= found["value"] for found in baselines.values())
-    blocks = run([sys.executable, "benchmarks/elpv_blocks.py"], cwd=folder)
+    blocks = run([sys.executable, "-m", "benchmarks.elpv_blocks"], cwd=folder)
     say(blocks.text)
     assert blocks.code == 0, blocks.text[-3000:]
     assert float(re.findall(r"ours: mean (0\.\d+)", blocks.text)[0]) >= 0.83
-    paper = run([sys.executable, "benchmarks/elpv_paper.py"], cwd=folder)
+    paper = run([sys.executable, "-m", "benchmarks.elpv_paper"], cwd=folder)
     say(paper.text)
     assert paper.code == 0, paper.text[-3000:]
     assert "88.42" in paper.text

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 OWN = """# @package _global_
 defaults:
   - small
@@ -93,7 +93,7 @@ def test_add_brings_the_folder_under_data_raw_and_its_experiment_runs(repository
     assert "python -m pipeline exp experiment=parts source=data/raw/parts" in done.stdout
     assert (repository.root / "data/raw/parts.dvc").is_file()
     repository.commit("parts")
-    repository.params(source="data/raw/parts")
+    repository.params(experiment="own", source="data/raw/parts")
     ran = repository.repro("ingest")  # equal content: what is stored is equal
     assert card(repository)["samples"] == 80
     assert ran.text
