@@ -24,7 +24,8 @@ def prepare() -> dict[str, Any]:
     composed = config.compose(ROOT / "conf", experiment="solar_cells", overrides=["logger=none"])
     os.environ.update(launch.environment(threads=composed["threads"], scratch=Path(tempfile.gettempdir())))
     card = ROOT / "data/ingest/card.json"
-    if not card.is_file() or not (ROOT / "data/embed/features.npy").is_file() or artifact.read_json(card)["name"] != "ELPV solar cells":
+    embedded = (ROOT / "data/embed/features.npy").is_file()
+    if not embedded or not card.is_file() or artifact.read_json(card)["name"] != "ELPV solar cells":
         sys.exit("error: this reads data/ingest and data/embed of the solar cells: run  make repro  first")
     return composed
 

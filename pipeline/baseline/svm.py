@@ -84,7 +84,8 @@ class Svm:
             raise PersonError(f"baseline=svm needs two train samples of each class, but class {rare} has one: add samples of it, "
                               "or leave svm out:  baseline=[majority,linear]")  # fmt: skip
         else:
+            cut = StratifiedKFold(folds, shuffle=True, random_state=0)  # not in order: neighbours are alike
             machine = SVC(kernel="precomputed", C=self.C, class_weight="balanced" if self.balanced else None)
-            model = CalibratedClassifierCV(machine, method="sigmoid", cv=StratifiedKFold(folds), ensemble=False)
+            model = CalibratedClassifierCV(machine, method="sigmoid", cv=cut, ensemble=False)
             chances_MK[:, present] = model.fit(kernel_NN, truth_N, sample_weight=weight).predict_proba(kernel_MN)
         return chances_MK
