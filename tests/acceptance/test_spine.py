@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from conftest import outputs, run, tests
+
+from tests.acceptance.commands import outputs, run, run_tests
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(7200)]
 MEASURED = {
@@ -65,7 +66,7 @@ def test_2_the_default_result_is_honest_and_good(first):
 
 
 def test_3_rebuild_matrix(clone):
-    done, passed = tests(clone("matrix"), "tests/e2e/test_rebuild.py", "-m", "e2e")
+    done, passed = run_tests(clone("matrix"), "tests/e2e/test_rebuild.py", "-m", "e2e")
     say(f"3. rebuild matrix with real DVC: {passed} passed in {done.seconds:.0f} s")
     assert passed >= 8
 
@@ -78,7 +79,9 @@ def test_4_two_clones_and_two_engines_end_with_the_same_bytes(first, clone):
     one, other, committed = outputs(folder), outputs(second), outputs(Path(__file__).resolve().parents[2])
     differing = {name for name in one if one[name] != other[name]}
     moved = {name for name in one if one[name] != committed[name]}
-    say(f"4. dvc repro against snakemake -c2: {len(one) - len(differing)} of {len(one)} outputs equal; differing: {sorted(differing)}")
+    say(
+        f"4. dvc repro against snakemake -c2: {len(one) - len(differing)} of {len(one)} outputs equal; differing: {sorted(differing)}"
+    )
     say(f"   against the committed dvc.lock: differing: {sorted(moved)}; allowed: {MEASURED}")
     assert differing <= set(MEASURED)
     assert moved <= set(MEASURED)
@@ -91,13 +94,13 @@ def test_4_two_clones_and_two_engines_end_with_the_same_bytes(first, clone):
 
 
 def test_5_twenty_kills_at_random_moments(clone):
-    done, passed = tests(clone("killed"), "tests/e2e/test_kill.py", "-m", "e2e")
+    done, passed = run_tests(clone("killed"), "tests/e2e/test_kill.py", "-m", "e2e")
     say(f"5. kill -9: {passed} tests passed in {done.seconds:.0f} s")
     say("\n".join(line for line in done.text.splitlines() if "kill" in line.lower()))
 
 
 def test_6_hermetic_stages_and_light_imports(clone):
-    done, passed = tests(clone("hermetic"), "tests/unit/core/test_runner.py", "tests/contract/test_dag.py")
+    done, passed = run_tests(clone("hermetic"), "tests/unit/core/test_runner.py", "tests/contract/test_dag.py")
     say(f"6. undeclared key and folder refused, dvc.yaml and signatures and conf held together, imports: {passed} passed")
     assert passed >= 20
     assert done.seconds < 600
@@ -105,14 +108,16 @@ def test_6_hermetic_stages_and_light_imports(clone):
 
 def test_7_a_new_model_is_one_file_and_one_yaml_and_regression_runs(clone):
     folder = clone("parts")
-    done, passed = tests(folder, "tests/e2e/test_new_part.py", "tests/e2e/test_tasks.py", "-m", "e2e")
-    say(f"7. a model added to a copy passes the contract suite; task=regression runs the toy DAG: {passed} passed in {done.seconds:.0f} s")
+    done, passed = run_tests(folder, "tests/e2e/test_new_part.py", "tests/e2e/test_tasks.py", "-m", "e2e")
+    say(
+        f"7. a model added to a copy passes the contract suite; task=regression runs the toy DAG: {passed} passed in {done.seconds:.0f} s"
+    )
 
 
 def test_8_the_suite_its_time_and_its_coverage(clone, tmp_path):
     folder = clone("suite")
     began = time.monotonic()
-    done, passed = tests(folder, "--cov", "--cov-report=term", f"--junitxml={tmp_path / 'junit.xml'}")
+    done, passed = run_tests(folder, "--cov", "--cov-report=term", f"--junitxml={tmp_path / 'junit.xml'}")
     minutes = (time.monotonic() - began) / 60
     cases = ET.parse(tmp_path / "junit.xml").iter("testcase")
     unit = sum(float(case.get("time")) for case in cases if case.get("classname").startswith("tests.unit"))
@@ -126,6 +131,6 @@ def test_8_the_suite_its_time_and_its_coverage(clone, tmp_path):
 
 
 def test_9_a_persons_own_folder(clone):
-    done, passed = tests(clone("own"), "tests/e2e/test_own_folder.py", "-m", "e2e")
+    done, passed = run_tests(clone("own"), "tests/e2e/test_own_folder.py", "-m", "e2e")
     say(f"9. five classes of mixed photos with a corrupt one, one photo more, add: {passed} passed in {done.seconds:.0f} s")
     assert passed >= 3
