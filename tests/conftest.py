@@ -18,9 +18,13 @@ def project() -> Path:
     return Path(__file__).resolve().parents[1]
 
 
+# Files that share one costly thing, which a process makes once: they go to the same process.
+TOGETHER = {"test_review.py": "tracked_runs", "test_sync.py": "tracked_runs", "test_records.py": "tracked_runs"}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs share one repository, so they stay in order on one process while the other one runs the rest."""
+    """Whole runs share one repository, and the tests of a file its fixtures: each group stays in order on one process."""
     for item in items:
-        if item.get_closest_marker("e2e") is not None:
-            item.add_marker(pytest.mark.xdist_group("e2e"))
+        whole = item.get_closest_marker("e2e") is not None
+        item.add_marker(pytest.mark.xdist_group("e2e" if whole else TOGETHER.get(item.path.name, item.path.stem)))
