@@ -52,9 +52,10 @@ blocks: $(REPRO_READY)  ## solar cells: the table over five blocks of modules
 paper: $(REPRO_READY)  ## solar cells: the protocol of the paper, beside its figures
 	$(PYTHON) -m benchmarks.elpv_paper
 
-clean:  ## remove artifacts, scratch and caches of tools; DVC's cache and the environment stay
+clean:  ## remove artifacts, scratch and caches of tools; DVC's cache, the environment and the count of looks stay
 	find data -mindepth 1 -maxdepth 1 ! -name raw ! -name README.md -exec rm -rf {} +
-	rm -rf .run .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*
+	[ ! -d .run ] || find .run -mindepth 1 -maxdepth 1 ! -name 'looks.*' -exec rm -rf {} +
+	rm -rf .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.*
 
 $(VENV)/bin/python:
 	@for name in python3.11 python3.12 python3.13 python3; do \

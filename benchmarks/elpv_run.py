@@ -48,7 +48,7 @@ def measure(cfg: dict[str, Any], *, splitter: dict[str, Any], seed: int) -> tupl
     folder = Path(tempfile.mkdtemp(prefix="elpv-"))
     out = {name: begin(folder / name) for name in ("split", "train", "evaluate", "baseline", "scratch")}
     launch.seed_everything(seed)
-    split.run(chosen, out["split"], ingest=data["ingest"])
+    split.run(chosen, out["split"], ingest=data["ingest"], quality=ROOT / "data/quality")
     train.run(chosen, out["train"], **data, split=out["split"], scratch=out["scratch"])
     evaluate.run(chosen, out["evaluate"], ingest=data["ingest"], split=out["split"], train=out["train"])
     baseline.run(chosen, out["baseline"], ingest=data["ingest"], embed=data["embed"], split=out["split"])

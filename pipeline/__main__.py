@@ -17,6 +17,7 @@ examples:
   python -m pipeline exp model=resnet,mlp               a queued sweep (comma = one run each)
   python -m pipeline exp experiment=own_images source=~/photos
   python -m pipeline add ~/photos --name parts          bring a folder under data/raw, version it, write its experiment
+  python -m pipeline label queue ~/new_photos           which unlabelled images to label next, for Label Studio or CVAT
   python -m pipeline review                             compare the runs in a page, without an account
   python -m pipeline train --help                       what one stage reads and publishes
 """

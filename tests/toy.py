@@ -14,12 +14,12 @@ import numpy as np
 import yaml
 
 from pipeline.core import artifact, pictures
-from pipeline.core.contracts import Sample
 from pipeline.core.parts import build
+from pipeline.core.record import Sample
 from pipeline.core.section import Picture, Section, Table, write_section
 from pipeline.core.store import open_samples, write_shards
 
-STAGES = ("compose", "ingest", "embed", "split", "augment", "synthesize", "baseline", "train", "evaluate", "explain",
+STAGES = ("compose", "ingest", "embed", "quality", "split", "augment", "synthesize", "baseline", "train", "evaluate", "explain",
           "robustness", "compress", "export")  # fmt: skip
 PROJECT = Path(__file__).resolve().parents[1]
 

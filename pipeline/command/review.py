@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipeline.core import ledger
 from pipeline.core.errors import PersonError
 from pipeline.core.redact import redact
 from pipeline.tracking import chart, records
@@ -49,20 +50,23 @@ def main(argv: Sequence[str]) -> int:
         print(f"there is no run in {RUNS} yet: make one with  dvc repro  or  python -m pipeline exp experiment=digits")
         return 0
     asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(page(runs[-asked.last :], refused=refused, older=max(len(runs) - asked.last, 0)), encoding="utf-8")
+    looks = ledger.read(Path.cwd()).sentence()
+    shown = page(runs[-asked.last :], refused=refused, older=max(len(runs) - asked.last, 0), looks=looks)
+    asked.out.write_text(shown, encoding="utf-8")
     print(f"{len(runs[-asked.last :])} of {len(runs)} runs compared: {asked.out}")
     if not asked.no_browser and has_display():
         webbrowser.open(asked.out.resolve().as_uri())
     return 0
 
 
-def page(runs: Sequence[records.Run], *, refused: dict[str, str], older: int) -> str:
+def page(runs: Sequence[records.Run], *, refused: dict[str, str], older: int, looks: str) -> str:
     """The page as one self-contained text; whatever the runs say is escaped, and only our own script may run.
 
     Args:
         runs: oldest first.
         refused: folders that could not be read, with the reason.
         older: how many further runs there are.
+        looks: how often the test split was opened in this workspace.
     """
     script = SCRIPT.read_text(encoding="utf-8")
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -70,7 +74,7 @@ def page(runs: Sequence[records.Run], *, refused: dict[str, str], older: int) ->
                               trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     template = environment.get_template("review.html.j2")
     return template.render(runs=runs, it=compare(runs), chart=chart, refused=redact(refused, names=False), older=older,
-                           script=script, allowed=allowed)  # fmt: skip
+                           looks=looks, script=script, allowed=allowed)  # fmt: skip
 
 
 def has_display() -> bool:

@@ -6,6 +6,7 @@ DVC trusts size and time of what lies in its cache, and restores a flipped bit w
 import argparse
 from pathlib import Path
 
+from pipeline.core import ledger
 from pipeline.core.artifact import MANIFEST, damaged, digest, read_json
 from pipeline.core.dag import Stage, read_stages
 from pipeline.core.errors import PersonError, near_match
@@ -14,7 +15,7 @@ from pipeline.core.progress import track
 EXAMPLES = """examples:
   python -m pipeline verify                every artifact that has been published
   python -m pipeline verify train export   these two, which must be there
-exit code: 0 all whole, 1 something is damaged, missing or made from another input
+exit code: 0 all whole, 1 something is damaged, missing or made from another input, or the count of looks was altered
 """
 
 
@@ -43,7 +44,22 @@ def main(argv: list[str]) -> int:
               f"dvc repro --force --single-item {' '.join(bad)}")  # fmt: skip
     elif not chosen:
         print("nothing has been published yet: run  dvc repro")
-    return 1 if bad else 0
+    return 1 if _looks(root, stages) or bad else 0
+
+
+def _looks(root: Path, stages: dict[str, Stage]) -> list[str]:
+    """Say how often the test split was opened here; return what is wrong with the ledger that says so."""
+    if not any(ledger.opens_test(stage) for stage in stages.values()):
+        return []
+    looks = ledger.read(root)
+    print(looks.sentence())
+    for out in ledger.strangers(root, stages, looks):
+        print(f"  {out} was looked at elsewhere: restored from a cache, or made before the count began")
+    for line in looks.faults:
+        print(f"  {line}")
+    if looks.faults:
+        print(f"the count cannot be trusted; begin a new one with  rm -f {ledger.LEDGER} {ledger.SEAL}")
+    return looks.faults
 
 
 def faults(root: Path, stage: Stage) -> list[str]:

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.contracts import Pixels
 from pipeline.core.errors import PersonError, near_match
+from pipeline.core.record import Pixels
 
 if TYPE_CHECKING:
     import onnx

@@ -9,9 +9,10 @@ runner.py       runs one stage with the keys and directories it declared, and no
 launch.py       seed, threads, rank and environment of a stage process
 keyed.py        random draws that depend on a key alone
 store.py        samples in Arrow shards that any Arrow reader opens
+record.py       the record of a sample, and of a file of which ingest makes one
 contracts.py    what a dataset, a transform, a task, ... must offer
 progress.py     a progress bar for whatever takes more than five seconds
-decode.py       one image from bytes, by a stated policy; folder.py and table.py: what a person hands in
+ledger.py       how often the test split was opened
 intervals.py    bootstrap intervals over groups; scores.py: the metrics; charts.py, pictures.py, figures.py: how they look
 section.py      what a stage tells the report and the tracker
 errors.py       mistakes of a person, said in one line with the remedy

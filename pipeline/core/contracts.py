@@ -4,12 +4,13 @@ Letters in names: B batch, C channels, H height, W width, K outputs (classes, or
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.core.record import Entry, Floats, Pixels, Rejected, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -18,62 +19,23 @@ if TYPE_CHECKING:
     from pipeline.core.section import Picture
 
 Card = Mapping[str, Any]
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One labelled image.
-
-    Attributes:
-        id: hash of the decoded pixels, 20 hexadecimal digits; equal content has an equal id wherever it came from.
-        pixels_HWC: uint8, one shape for all samples of an artifact.
-        label: class index, or -1 where the data has no classes.
-        target: real-valued target in the card's unit, or NaN.
-        weight: confidence of the label, in (0, 1].
-        group: samples of one group never stand on both sides of a split; "" for none.
-        order: position in the source, for data whose neighbours belong together.
-        name: where it came from, for people.
-        origin: real, augmented or synthetic.
-        parent: what it was made from: a sample's id (augmented) or a generator's digest (synthetic); "" for real ones.
-    """
-
-    id: str
-    pixels_HWC: Pixels
-    label: int = -1
-    target: float = float("nan")
-    weight: float = 1.0
-    group: str = ""
-    order: int = 0
-    name: str = ""
-    origin: str = "real"
-    parent: str = ""
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A file that ingest could not use, and why."""
-
-    name: str
-    reason: str
 
 
 class Dataset(Protocol):
-    """Where samples come from. Deterministic; ids unique and derived from content; the card agrees with the data."""
+    """Where samples come from. Deterministic; names unique; the card agrees with the data. It decodes nothing."""
 
     def card(self) -> dict[str, Any]:
         """Facts that only the source knows.
 
         Keys: name, source, license, citation, classes (list of str, or []), target (null, or name, unit, low, high) and,
-        optionally, ignored (ending -> number of files that are not images).
+        optionally, ignored (ending -> number of files that are not images) and mask_classes (name of each number in a mask).
         """
 
     def __len__(self) -> int:
-        """How many samples or rejected files `samples()` yields, for the progress bar."""
+        """How many files `entries()` yields, for the progress bar."""
 
-    def samples(self) -> Iterator[Sample | Rejected]:
-        """Samples in the order of the source; a file that cannot be used is yielded as `Rejected`."""
+    def entries(self) -> Iterator[Entry | Rejected]:
+        """Files in the order of the source; one that has no place in it is yielded as `Rejected`."""
 
 
 class Embedder(Protocol):
@@ -96,9 +58,19 @@ class Splitter(Protocol):
     keeps_groups: bool
 
     def assign(
-        self, *, strata: NDArray[np.int64], groups: Sequence[str], order: NDArray[np.int64], seed: int
+        self, *, strata: NDArray[np.int64], groups: Sequence[str], order: NDArray[np.int64], given: Sequence[str],
+        ids: Sequence[str], seed: int,
     ) -> NDArray[np.str_]:
-        """One of 'train', 'val', 'test' for each of N samples; deterministic."""
+        """One of 'train', 'val', 'test' for each of N samples, or "" for one that is left out; deterministic.
+
+        Args:
+            strata: (N,) class, or bin of the target.
+            groups: N names, "" for none; near duplicates and a person's groups, joined.
+            order: (N,) distinct positions in the source.
+            given: N splits that the person named, "" for none.
+            ids: N sample ids, which depend on the content alone.
+            seed: of the draws.
+        """
 
 
 class Transform(Protocol):
@@ -107,8 +79,67 @@ class Transform(Protocol):
     def __call__(self, pixels_HWC: Pixels, rng: np.random.Generator) -> Pixels:
         """An augmented image of the same shape and dtype."""
 
+    def whole(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The same draw for a whole record: mask, boxes and keypoints move with the image."""
+
     def describe(self) -> list[dict[str, Any]]:
         """Each step of the policy with its arguments, as plain JSON; `__class_fullname__` is its name."""
+
+    def alone(self) -> "list[tuple[str, Callable[[Pixels, np.random.Generator], Pixels]]]":
+        """Each step by itself, at the ends of its ranges, with a name for people."""
+
+    def applied(self) -> list[dict[str, float]]:
+        """Numbers that the last call drew, for each step: the audit looks for ties between steps."""
+
+
+class Generator(Protocol):
+    """A generator that is trained on the train split: plain networks, their losses, and how to sample from them.
+
+    Beside these it has the numbers of its training: `resolution` (side of its images in pixels), `latent`, `bins`, `minimum`,
+    `max_steps`, `batch_size`, `ema`, `checkpoint_every`, `log_every`. Images are float32 in [-1, 1] inside, uint8 outside.
+    """
+
+    def generator(self, *, conditions: int, channels: int) -> "nn.Module":
+        """A fresh network: `forward(z_BL, condition_B)` -> images (B, C, R, R)."""
+
+    def discriminator(self, *, conditions: int, channels: int) -> "nn.Module":
+        """A fresh network: `forward(x_BCHW, condition_B)` -> scores (B,)."""
+
+    def optimisers(self, generator: "nn.Module", discriminator: "nn.Module") -> "tuple[Any, Any]":
+        """One for each."""
+
+    def augment(self, x_BCHW: "Tensor", rng: "torch.Generator") -> "Tensor":
+        """What the discriminator sees of an image; the gradient passes through."""
+
+    def discriminator_loss(self, real_B: "Tensor", fake_B: "Tensor") -> "Tensor":
+        """A scalar."""
+
+    def generator_loss(self, fake_B: "Tensor") -> "Tensor":
+        """A scalar."""
+
+    def penalty(self, score_of: "ScoreOf", real_BCHW: "Tensor") -> "Tensor | None":
+        """A scalar to add to the discriminator's loss, or None; `score_of(x)` gives its scores (B,)."""
+
+    def sample(self, generator: "nn.Module", condition_B: "Tensor", z_BL: "Tensor") -> Pixels:
+        """Synthetic images (B, R, R, C) for these conditions and noise."""
+
+
+class Simulator(Protocol):
+    """A generator that is not trained: it draws samples from rules and reads no sample.
+
+    The stage takes a part for one where it has `simulate`. It sets `origin`, `parent` (digest of the part's configuration) and
+    `order`, leaves out an image that came twice, and holds the samples to the gates of every generator.
+    """
+
+    def simulate(self, card: Card, count: int, rng: np.random.Generator) -> Iterator[Sample]:
+        """Samples of the card's height, width, channels, classes and target range, with masks, boxes or keypoints if known.
+
+        Equal card, count and rng state give equal bytes. `id` is `pipeline.images.decode.sample_id(pixels_HWC)`, and `name`
+        says for people what was drawn. Classes come in turn or in a stated balance.
+
+        Raises:
+            PersonError: the card is not one that it can draw (a class that it does not know); the message names what it can.
+        """
 
 
 class Task(Protocol):

@@ -20,11 +20,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pipeline.core import artifact, launch
+from pipeline.core import artifact, launch, ledger
 from pipeline.core.dag import COMPOSED, Stage, read_params, read_stage
 from pipeline.core.errors import PersonError
 
 SCRATCH = ".run"
+ITEMS = "items"  # under a stage's scratch: what it keeps of single items from one run to the next, keyed by their content
 GUARDED = ("data", "conf", SCRATCH)
 READS = ("open", "os.listdir", "os.scandir")
 
@@ -50,6 +51,7 @@ def run_stage(root: Path, name: str) -> str:
     cfg = stage_config(root, stage)
     launch.enter(name, threads=int(cfg.get("threads", 1)), scratch=(root / SCRATCH / name / "tmp").resolve())
     inputs = {keyword: root / path for keyword, path in stage.inputs.items()}
+    _check_source(root, inputs.get("source"))
     digests = {keyword: _input_digest(root, path) for keyword, path in inputs.items()}
     identity = hashlib.sha256(json.dumps([cfg, digests], sort_keys=True).encode()).hexdigest()
     scratch = root / SCRATCH / name / identity[:16]
@@ -58,12 +60,18 @@ def run_stage(root: Path, name: str) -> str:
     if "scratch" in inspect.signature(module.run).parameters:
         scratch.mkdir(parents=True, exist_ok=True)
         arguments["scratch"] = scratch
+    items = root / SCRATCH / name / ITEMS
+    if "items" in inspect.signature(module.run).parameters:
+        items.mkdir(parents=True, exist_ok=True)
+        arguments["items"] = items
     if launch.rank() != 0:
         module.run(cfg, root / f"{stage.out}.rank{launch.rank()}", **arguments)
         return f"{name}: rank {launch.rank()} is done"
     with _alone(root / SCRATCH / name / "lock"):
+        if ledger.opens_test(stage):
+            ledger.record(root, stage=name, identity=identity, digests=digests)
         partial = artifact.begin(root / stage.out)
-        allowed = [partial, *inputs.values(), scratch, root / SCRATCH / name / "tmp", root / SCRATCH / "wandb"]
+        allowed = [partial, *inputs.values(), scratch, items, root / SCRATCH / name / "tmp", root / SCRATCH / "wandb"]
         versions = cfg.get("code", {}).get(name, {}).get("versions", {})  # not the hash of the code: equal output, equal digest
         facts = {"stage": name, "inputs": digests, "seed": cfg.get("seed", 0), "versions": versions}
         try:
@@ -129,6 +137,17 @@ def guard(root: Path, stage: str, allowed: list[Path]) -> Iterator[None]:
         raise PersonError(found[0])
 
 
+def _check_source(root: Path, source: Path | None) -> None:
+    """Refuse a person's data where stages publish: DVC removes those folders before it runs them."""
+    below = source.resolve() if source is not None else root
+    data = (root / "data").resolve()
+    if below == data or (data in below.parents and below.relative_to(data).parts[0] != "raw"):
+        where = os.path.relpath(below, root.resolve())
+        raise PersonError(
+            f"the source {where} lies where stages publish and DVC removes: move it to data/raw or elsewhere, and set source"
+        )
+
+
 def _below(path: str, directories: tuple[str, ...]) -> bool:
     return any(path == directory or path.startswith(directory + os.sep) for directory in directories)
 
@@ -147,9 +166,9 @@ def _put(cfg: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _forget(folder: Path) -> None:
-    """Remove the scratch of a finished stage; its artifact is published."""
+    """Remove the scratch of a finished stage; its artifact is published. What it keeps of single items stays."""
     for path in folder.iterdir():
-        if path.is_dir():
+        if path.is_dir() and path.name != ITEMS:
             shutil.rmtree(path, ignore_errors=True)
 
 

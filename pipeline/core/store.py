@@ -1,14 +1,23 @@
-"""Samples on disk: Arrow IPC shards that any Arrow reader opens, and that numpy maps without a copy.
+"""Samples on disk: Arrow IPC shards that any Arrow reader opens.
 
-    import pyarrow as pa
-    table = pa.ipc.open_file(pa.memory_map("data/ingest/shards/00000.arrow")).read_all()
+    import json, pyarrow as pa
+    first = json.load(open("data/ingest/shards.json"))[0]
+    table = pa.ipc.open_file(pa.memory_map(f"data/ingest/shards/{first}")).read_all()
 
-Pixels are stored decoded (uint8, HWC), so training never decodes and a sample's bytes never depend on a codec.
-Columns: id, name, label, target, weight, group, order, origin, parent, height, width, channels, pixels.
+Pixels are stored decoded (uint8, HWC), so training never decodes and a sample's bytes never depend on a codec. Columns: id,
+name, label, target, weight, group, origin, parent, given, height, width, channels, boxes (flat, 5 each), keypoints (flat, 2
+each), mask (empty for none), pixels; the schema's metadata states kind, axes, type and unit. The order of the rows is the
+order of the source; reading numbers them as the column `order`. `pipeline.core.shards` writes them.
+
+A small store is mapped: an image is a view into the file. A store above `MAPPED` bytes is read row by row at its offset, so
+that resident memory and address space stay the same however large it is; the system's page cache keeps what is warm.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import json
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,81 +26,107 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Sample
+from pipeline.core.errors import PersonError
+from pipeline.core.record import Box, Sample
+from pipeline.core.shards import FACTS, FOLDER, ORDER, Kept, write_shards
 
-SCHEMA = pa.schema([
-    ("id", pa.string()), ("name", pa.string()), ("label", pa.int32()), ("target", pa.float32()), ("weight", pa.float32()),
-    ("group", pa.string()), ("order", pa.int64()), ("origin", pa.string()), ("parent", pa.string()),
-    ("height", pa.int32()), ("width", pa.int32()), ("channels", pa.int32()), ("pixels", pa.large_binary()),
-])  # fmt: skip
-FACTS = [name for name in SCHEMA.names if name != "pixels"]
+__all__ = ["Kept", "Samples", "open_samples", "write_shards"]
 
-
-def write_shards(directory: Path, samples: Iterable[Sample], *, shard_size: int = 512) -> int:
-    """Write samples in order to `directory/shards/00000.arrow`, ...; memory stays at one shard.
-
-    Returns:
-        The number of samples written; with none, one empty shard is written, so that the artifact is valid.
-    """
-    folder = directory / "shards"
-    folder.mkdir(parents=True)
-    total = number = 0
-    rows: list[dict[str, Any]] = []
-    for sample in samples:
-        rows.append(_row(sample))
-        total += 1
-        if len(rows) == shard_size:
-            _write(folder / f"{number:05d}.arrow", rows)
-            number, rows = number + 1, []
-    if rows or number == 0:
-        _write(folder / f"{number:05d}.arrow", rows)
-    return total
+MAPPED = 64 << 20  # bytes of all shards up to which they are mapped
+OPEN = 64  # files of a larger store that are open at a time
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of one artifact, memory-mapped; indexing costs one small copy-free view.
+    """Samples of one artifact; opening reads all but pixels and masks, and those are read when they are asked for.
 
     Attributes:
         directory: the artifact that holds `shards/`.
-        columns: every column but the pixels, as numpy arrays of length n.
+        columns: every column but pixels, mask, boxes and keypoints, as numpy arrays of length n, and `order`.
+        allowed: (n,) whether a sample may be read, or None for all.
     """
 
     directory: Path
-    tables: list[pa.Table] = field(repr=False)
-    starts: NDArray[np.int64] = field(repr=False)
     columns: dict[str, NDArray[Any]] = field(repr=False)
+    files: "_Files" = field(repr=False)
+    places: dict[str, NDArray[np.int64]] = field(repr=False)
+    lists: dict[str, pa.ChunkedArray] = field(repr=False)
+    allowed: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
-        return int(self.starts[-1])
+        return len(self.columns["id"])
 
-    @property
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the files again; no pixel is sent."""
+        return _reopened, (self.directory, self.allowed)
+
+    @cached_property
     def ids(self) -> list[str]:
         """Sample ids, in stored order."""
-        return [str(identity) for identity in self.columns["id"]]
+        found: list[str] = self.columns["id"].tolist()
+        return found
 
     @cached_property
     def index(self) -> dict[str, int]:
         """Sample id -> position."""
         return {identity: position for position, identity in enumerate(self.ids)}
 
+    def only(self, ids: Iterable[str]) -> "Samples":
+        """The same samples, of which pixels, masks and records of any other id raise AssertionError.
+
+        Raises:
+            KeyError: an id is not stored here.
+        """
+        allowed = np.zeros(len(self), dtype=bool)
+        allowed[self.positions(ids)] = True
+        return replace(self, allowed=allowed if self.allowed is None else allowed & self.allowed)
+
     def pixels(self, position: int) -> NDArray[np.uint8]:
-        """The image at a position: read-only uint8, HWC, a view into the mapped file."""
-        shard = int(np.searchsorted(self.starts, position, side="right")) - 1
-        row = position - int(self.starts[shard])
-        buffer = self.tables[shard]["pixels"][row].as_buffer()
-        shape = tuple(int(self.columns[name][position]) for name in ("height", "width", "channels"))
-        pixels = np.frombuffer(buffer, dtype=np.uint8).reshape(shape)
-        pixels.flags.writeable = False
-        return pixels
+        """The image at a position: read-only uint8, HWC."""
+        self._check(position)
+        places = self.places
+        data = self.files.read(places["shard"][position], places["pixels"][position], places["size"][position])
+        return np.frombuffer(data, dtype=np.uint8).reshape(self._shape(position))
+
+    def batch(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Images of one shape at some positions: a new uint8 array (B, H, W, C)."""
+        rows = np.asarray(positions, dtype=np.int64)
+        for position in rows if self.allowed is not None else ():
+            self._check(int(position))
+        size = int(self.places["size"][rows[0]])
+        assert (self.places["size"][rows] == size).all(), "images of several sizes do not fit into one batch"
+        images_BN = self.files.gather(self.places["shard"][rows], self.places["pixels"][rows], size)
+        return images_BN.reshape(len(rows), *self._shape(int(rows[0])))
+
+    def mask(self, position: int) -> NDArray[np.uint8] | None:
+        """The mask at a position: read-only uint8, HW; None for none."""
+        data = self.mask_bytes(position)
+        return np.frombuffer(data, dtype=np.uint8).reshape(self._shape(position)[:2]) if len(data) else None
+
+    def mask_bytes(self, position: int) -> bytes | memoryview:
+        """The mask as it is stored; empty for none."""
+        self._check(position)
+        size = self.places["mask_size"][position]
+        return self.files.read(self.places["shard"][position], self.places["mask"][position], size) if size else b""
+
+    def boxes(self, position: int) -> tuple[Box, ...]:
+        """The boxes at a position."""
+        flat = self.lists["boxes"][position].as_py()
+        return tuple((x0, y0, x1, y1, int(kind)) for x0, y0, x1, y1, kind in zip(*[iter(flat)] * 5, strict=True))
+
+    def keypoints(self, position: int) -> tuple[tuple[float, float], ...]:
+        """The keypoints at a position."""
+        flat = self.lists["keypoints"][position].as_py()
+        return tuple(zip(*[iter(flat)] * 2, strict=True))
 
     def sample(self, position: int) -> Sample:
         """The whole record at a position."""
-        facts: dict[str, Any] = {
-            name: self.columns[name][position].item() if name in _NUMERIC else str(self.columns[name][position])
-            for name in _RECORD
-        }
-        return Sample(pixels_HWC=self.pixels(position), **facts)
+        facts: dict[str, Any] = {name: self.columns[name][position] for name in _RECORD}
+        facts |= {name: facts[name].item() for name in _NUMERIC}
+        return Sample(
+            pixels_HWC=self.pixels(position), mask_HW=self.mask(position), boxes=self.boxes(position),
+            keypoints=self.keypoints(position), **facts,
+        )  # fmt: skip
 
     def __iter__(self) -> Iterator[Sample]:
         return (self.sample(position) for position in range(len(self)))
@@ -104,29 +139,133 @@ class Samples:
         """
         return np.asarray([self.index[identity] for identity in ids], dtype=np.int64)
 
+    def _check(self, position: int) -> None:
+        if self.allowed is not None:
+            assert self.allowed[position], f"the sample {self.ids[position]} is not among those that may be read here"
 
-_NUMERIC = {"label", "target", "weight", "order"}
-_RECORD = ["id", "name", "label", "target", "weight", "group", "order", "origin", "parent"]
+    def _shape(self, position: int) -> tuple[int, int, int]:
+        columns = self.columns
+        return int(columns["height"][position]), int(columns["width"][position]), int(columns["channels"][position])
+
+
+_NUMERIC = ("label", "target", "weight", "order")
+_RECORD = ("id", "name", "label", "target", "weight", "group", "order", "origin", "parent", "given")
+_LISTS = ("boxes", "keypoints")
 
 
 def open_samples(directory: Path) -> Samples:
-    """Open the samples of an artifact."""
-    tables = []
-    for path in sorted((directory / "shards").glob("*.arrow")):
-        with path.open("rb"):  # an open that Python sees, so that the guard of the runner sees it too
-            tables.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
-    starts = np.cumsum([0, *(table.num_rows for table in tables)])
-    facts = pa.concat_tables([table.select(FACTS) for table in tables])
-    columns = {name: facts[name].to_numpy(zero_copy_only=False) for name in FACTS}
-    return Samples(directory=directory, tables=tables, starts=starts, columns=columns)
+    """Open the samples of an artifact.
+
+    Raises:
+        PersonError: the artifact is of an older format, or a shard is missing.
+    """
+    return open_shards(directory, directory / FOLDER, shard_names(directory))
 
 
-def _row(sample: Sample) -> dict[str, Any]:
-    height, width, channels = sample.pixels_HWC.shape
-    record = {name: getattr(sample, name) for name in _RECORD}
-    return {**record, "height": height, "width": width, "channels": channels, "pixels": sample.pixels_HWC.tobytes()}
+def shard_names(directory: Path) -> list[str]:
+    """Files of an artifact's shards, in order.
+
+    Raises:
+        PersonError: the artifact is of an older format.
+    """
+    path = directory / ORDER
+    if not path.is_file():
+        raise PersonError(f"{directory} holds no {ORDER}: it is no artifact with samples, or of an older version: run  dvc repro")
+    names: list[str] = json.loads(path.read_text(encoding="utf-8"))
+    return names
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), max_chunksize=len(rows) or 1)
+def open_shards(directory: Path, folder: Path, names: Sequence[str], *, mapped: bool = True) -> Samples:
+    """Open the shards of these names in a folder, in this order; `mapped=False` maps none, however small they are."""
+    tables, places = [], []
+    for number, name in enumerate(names):
+        table, place = _opened(folder / name)
+        tables.append(table)
+        places.append({**place, "shard": np.full(table.num_rows, number, dtype=np.int64)})
+    facts = pa.concat_tables(tables)
+    columns = {name: facts[name].to_numpy(zero_copy_only=False) for name in FACTS if name not in _LISTS}
+    columns["order"] = np.arange(len(facts), dtype=np.int64)
+    return Samples(
+        directory=directory,
+        columns=columns,
+        files=_Files([folder / name for name in names], mapped=mapped),
+        places={key: np.concatenate([place[key] for place in places]) for key in places[0]},
+        lists={name: facts[name] for name in _LISTS},
+    )
+
+
+def _opened(path: Path) -> tuple[pa.Table, dict[str, NDArray[np.int64]]]:
+    """All of a shard but pixels and masks, copied, and where in the file those begin."""
+    with path.open("rb"):  # an open that Python sees, so that the guard of the runner sees it too
+        source = pa.memory_map(str(path))
+    with source:
+        base = source.read_buffer().address
+        source.seek(0)
+        table = pa.ipc.open_file(source).read_all()
+        found: dict[str, list[NDArray[np.int64]]] = {key: [] for key in ("pixels", "size", "mask", "mask_size")}
+        for batch in table.to_batches():
+            for column, key, kind in (("pixels", "size", np.int64), ("mask", "mask_size", np.int32)):
+                _, offsets, data = batch.column(column).buffers()
+                ends = np.frombuffer(offsets, dtype=kind, count=batch.num_rows + 1).astype(np.int64)
+                found[column].append(ends[:-1] + (data.address - base if data is not None and data.size else 0))
+                found[key].append(np.diff(ends))
+        none = np.zeros(0, dtype=np.int64)
+        return _copied(table.select(FACTS)), {key: np.concatenate([none, *parts]) for key, parts in found.items()}
+
+
+def _copied(table: pa.Table) -> pa.Table:
+    """The same table in memory of its own, so that the file is not held."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
+
+
+def _reopened(directory: Path, allowed: NDArray[np.bool_] | None) -> Samples:
+    return replace(open_samples(directory), allowed=allowed)
+
+
+class _Files:
+    """Bytes of shards: mapped where they are few, read at their offset where they are many."""
+
+    def __init__(self, paths: Sequence[Path], *, mapped: bool) -> None:
+        self.paths = list(paths)
+        self.mapped = mapped and sum(path.stat().st_size for path in self.paths) <= MAPPED
+        self._maps: dict[int, memoryview] = {}
+        self._handles: dict[int, int] = {}
+
+    def read(self, shard: int, start: int, size: int) -> bytes | memoryview:
+        """Bytes of one shard."""
+        if self.mapped:
+            return self._map(shard)[start : start + size]
+        return os.pread(self._handle(shard), size, start)
+
+    def gather(self, shards: NDArray[np.int64], starts: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+        """Runs of `size` bytes from these shards and offsets, as rows of a new array."""
+        places = list(zip(shards.tolist(), starts.tolist(), strict=True))
+        if self.mapped:
+            maps = {shard: self._map(shard) for shard in set(shards.tolist())}
+            joined = bytearray().join([maps[shard][start : start + size] for shard, start in places])  # one copy, made in C
+            return np.frombuffer(joined, dtype=np.uint8).reshape(len(places), size)
+        images_BN = np.empty((len(places), size), dtype=np.uint8)
+        for row, (shard, start) in enumerate(places):
+            if os.preadv(self._handle(shard), [images_BN[row]], start) != size:
+                raise OSError(f"{self.paths[shard]} ends before its last sample")
+        return images_BN
+
+    def _map(self, shard: int) -> memoryview:
+        if shard not in self._maps:
+            with self.paths[shard].open("rb") as file:
+                self._maps[shard] = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return self._maps[shard]
+
+    def _handle(self, shard: int) -> int:
+        if shard not in self._handles:
+            if len(self._handles) >= OPEN:
+                os.close(self._handles.pop(next(iter(self._handles))))
+            self._handles[shard] = os.open(self.paths[shard], os.O_RDONLY)
+        return self._handles[shard]
+
+    def __del__(self) -> None:
+        for handle in self._handles.values():
+            os.close(handle)

@@ -4,16 +4,12 @@ Source: Deitsch et al. 2019, Solar Energy 185, arXiv 1807.02894; Buerhop-Lutz et
 """
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.core.contracts import Rejected, Sample
-from pipeline.core.decode import sample_id
-from pipeline.core.errors import BadSampleError, MissingPackageError, PersonError
+from pipeline.core.errors import MissingPackageError, PersonError
+from pipeline.core.record import Entry
 
 PACKAGE = "elpv_dataset"
 CITATION = (
@@ -33,7 +29,6 @@ class Elpv:
 
     Args:
         source: not used; the package brings the data.
-        decode: bytes of an image file to uint8 pixels (H, W, C).
         positive_above: a cell whose probability is larger is `defective`.
         uncertain_weight: weight of cells whose probability is strictly between 0 and 1, in (0, 1].
         module_cells: cells of one group.
@@ -42,16 +37,12 @@ class Elpv:
         ValueError: an argument is outside its range.
     """
 
-    def __init__(
-        self, *, source: Path, decode: Callable[[bytes], NDArray[np.uint8]], positive_above: float, uncertain_weight: float,
-        module_cells: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, *, source: Path, positive_above: float, uncertain_weight: float, module_cells: int) -> None:
         if not 0 <= positive_above < 1 or not 0 < uncertain_weight <= 1 or module_cells < 1:
             raise ValueError(
                 f"positive_above must be in [0, 1), uncertain_weight in (0, 1], module_cells at least 1: "
                 f"received {positive_above}, {uncertain_weight}, {module_cells}"
             )
-        self.decode = decode
         self.positive_above, self.uncertain_weight, self.module_cells = positive_above, uncertain_weight, module_cells
 
     def card(self) -> dict[str, Any]:
@@ -68,25 +59,18 @@ class Elpv:
     def __len__(self) -> int:
         return len(_rows())
 
-    def samples(self) -> Iterator[Sample | Rejected]:
+    def entries(self) -> Iterator[Entry]:
         """Every cell in the order of the package's table."""
         rows = _rows()
         groups = runs([kind for _, _, kind in rows], self.module_cells)
-        for order, ((path, probability, _), group) in enumerate(zip(rows, groups, strict=True)):
-            try:
-                pixels = self.decode(path.read_bytes())
-            except BadSampleError as error:
-                yield Rejected(path.name, str(error))
-                continue
-            yield Sample(
-                id=sample_id(pixels),
-                pixels_HWC=pixels,
+        for (path, probability, _), group in zip(rows, groups, strict=True):
+            yield Entry(
+                path.name,
+                path.read_bytes,
                 label=int(probability > self.positive_above),
                 target=probability,
                 weight=self.uncertain_weight if 0 < probability < 1 else 1.0,
                 group=group,
-                order=order,
-                name=path.name,
             )
 
 

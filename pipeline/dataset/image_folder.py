@@ -1,17 +1,14 @@
 """A person's own images: one sub-folder of `source` a class, as in `source/cat/1.jpg`. Deeper folders belong to their class."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.core.contracts import Rejected, Sample
-from pipeline.core.decode import sample_id
-from pipeline.core.errors import BadSampleError, PersonError
-from pipeline.core.folder import IMAGES, check_source, class_names, endings, files_below, folders_in, is_image
+from pipeline.core.errors import PersonError
+from pipeline.core.record import Entry, Rejected
+from pipeline.source.folder import IMAGES, check_source, class_names, endings, files_below, folders_in, is_image
 
 
 class ImageFolder:
@@ -22,17 +19,13 @@ class ImageFolder:
 
     Args:
         source: the folder that holds the class folders.
-        decode: bytes of an image file to uint8 pixels (H, W, C).
         title: name of the data, for the card and the report.
         licence: of the data.
         citation: of the data.
     """
 
-    def __init__(
-        self, *, source: Path, decode: Callable[[bytes], NDArray[np.uint8]], title: str, licence: str, citation: str,
-    ) -> None:  # fmt: skip
-        self.source, self.decode = source, decode
-        self.title, self.licence, self.citation = title, licence, citation
+    def __init__(self, *, source: Path, title: str, licence: str, citation: str) -> None:
+        self.source, self.title, self.licence, self.citation = source, title, licence, citation
 
     def card(self) -> dict[str, Any]:
         """Name, licence, classes, and files that are not images.
@@ -54,21 +47,15 @@ class ImageFolder:
     def __len__(self) -> int:
         return len(self._found[1])
 
-    def samples(self) -> Iterator[Sample | Rejected]:
+    def entries(self) -> Iterator[Entry | Rejected]:
         """The images, sorted by the bytes of their names."""
         classes, images, _ = self._found
-        for order, path in enumerate(images):
+        label = {name: number for number, name in enumerate(classes)}
+        for path in images:
             if len(path.parts) == 1:
                 yield Rejected(str(path), "lies in no class folder")
-                continue
-            try:
-                pixels = self.decode((self.source / path).read_bytes())
-            except BadSampleError as error:
-                yield Rejected(str(path), str(error))
-                continue
-            yield Sample(
-                id=sample_id(pixels), pixels_HWC=pixels, label=classes.index(path.parts[0]), order=order, name=str(path)
-            )  # fmt: skip
+            else:
+                yield Entry(str(path), (self.source / path).read_bytes, label=label[path.parts[0]])
 
     @cached_property
     def _found(self) -> tuple[list[str], list[PurePosixPath], list[PurePosixPath]]:
@@ -87,7 +74,8 @@ class ImageFolder:
         if not images:
             found = ", ".join(f"{count} {ending}" for ending, count in endings(files).items())
             raise PersonError(f"no images in {self.source} (found {found}; accepted endings: {' '.join(IMAGES)}): {expected}")
-        counts = {name: sum(len(path.parts) > 1 and path.parts[0] == name for path in images) for name in classes}
+        held = Counter(path.parts[0] for path in images if len(path.parts) > 1)
+        counts = {name: held[name] for name in classes}
         told = ", ".join(f"{name} {count}" for name, count in counts.items()) or f"{len(images)} images in no class folder"
         if len(classes) < 2:
             raise PersonError(f"{len(classes)} class folders in {self.source} ({told}): {expected}")

@@ -1,21 +1,26 @@
-"""A person's own images in a CSV table: a path in each row, with its class, its group or a number to predict."""
+"""A person's own images in a CSV or Parquet table: a path in each row, with its class, group, split, time or a target."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from pipeline.core.errors import PersonError
+from pipeline.core.record import Entry
+from pipeline.core.table import Row, moment, read_table
+from pipeline.source.folder import (
+    check_collisions,
+    check_path,
+    check_source,
+    class_names,
+    files_below,
+    is_image,
+    listed,
+    plain_path,
+)
 
-from pipeline.core.contracts import Rejected, Sample
-from pipeline.core.decode import sample_id
-from pipeline.core.errors import BadSampleError, PersonError
-from pipeline.core.folder import check_collisions, check_source, class_names, files_below, is_image
-from pipeline.core.table import Row, read_csv
-
-LISTED = 10  # rows that an error names before it counts the rest
+SPLITS = ("train", "val", "test")
 
 
 class ImageTable:
@@ -23,11 +28,12 @@ class ImageTable:
 
     Args:
         source: the folder that holds the table.
-        decode: bytes of an image file to uint8 pixels (H, W, C).
         file: the table, relative to `source`; UTF-8, comma-separated, with a header.
         path: column of the image's path, relative to the table's folder, which it must not leave.
         label: column of the class, or None.
         group: column of the group, or None; an empty cell is a group of its own.
+        split: column of the split (train, val or test; an empty cell names none), or None.
+        time: column of a number or an ISO date by which the rows are ordered, or None; equal ones keep the table's order.
         target: column of a number to predict, or None.
         unit: of the target.
         target_low: lowest possible target; None takes the smallest.
@@ -43,16 +49,17 @@ class ImageTable:
     """
 
     def __init__(
-        self, *, source: Path, decode: Callable[[bytes], NDArray[np.uint8]], file: str, path: str, label: str | None,
-        group: str | None, target: str | None, unit: str, target_low: float | None, target_high: float | None, unlisted: str,
-        encoding: str, title: str, licence: str, citation: str,
+        self, *, source: Path, file: str, path: str, label: str | None, group: str | None, split: str | None, time: str | None,
+        target: str | None, unit: str, target_low: float | None, target_high: float | None, unlisted: str, encoding: str,
+        title: str, licence: str, citation: str,
     ) -> None:  # fmt: skip
         if label is None and target is None:
             raise PersonError("dataset.label and dataset.target are both null: name the column that is to be predicted")
         if unlisted not in ("stop", "ignore"):
             raise PersonError(f"dataset.unlisted must be stop or ignore: received {unlisted!r}")
-        self.source, self.decode, self.encoding, self.unlisted = source, decode, encoding, unlisted
-        self.file, self.path, self.label, self.group, self.target = file, path, label, group, target
+        self.source, self.encoding, self.unlisted = source, encoding, unlisted
+        self.file, self.path, self.label, self.target = file, path, label, target
+        self.group, self.split, self.time = group, split, time
         self.unit, self.target_low, self.target_high = unit, target_low, target_high
         self.title, self.licence, self.citation = title, licence, citation
 
@@ -65,10 +72,8 @@ class ImageTable:
         rows = self._rows
         target = None
         if self.target is not None:
-            values = [self._number(row) for row in rows]
-            low = min(values) if self.target_low is None else self.target_low
-            high = max(values) if self.target_high is None else self.target_high
-            target = {"name": self.target, "unit": self.unit, "low": float(low), "high": float(high)}
+            low, high = self._range([self._number(row) for row in rows])
+            target = {"name": self.target, "unit": self.unit, "low": low, "high": high}
         return {
             "name": self.title,
             "source": f"image table {PurePosixPath(self.file).name} in {self.source.resolve().name}",
@@ -81,24 +86,19 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def samples(self) -> Iterator[Sample | Rejected]:
-        """The images in the order of the rows."""
+    def entries(self) -> Iterator[Entry]:
+        """The images in the order of the rows, or of their times."""
         classes = {name: number for number, name in enumerate(self._classes)}
-        for order, row in enumerate(self._rows):
+        folder = self._folder
+        for row in self._rows:
             name = row[self.path]
-            try:
-                pixels = self.decode((self._folder / name).read_bytes())
-            except BadSampleError as error:
-                yield Rejected(name, str(error))
-                continue
-            yield Sample(
-                id=sample_id(pixels),
-                pixels_HWC=pixels,
+            yield Entry(
+                name,
+                (folder / name).read_bytes,
                 label=-1 if self.label is None else classes[row[self.label]],
                 target=math.nan if self.target is None else self._number(row),
                 group="" if self.group is None else row[self.group],
-                order=order,
-                name=name,
+                given="" if self.split is None else row[self.split],
             )
 
     @property
@@ -112,77 +112,105 @@ class ImageTable:
     @cached_property
     def _rows(self) -> list[Row]:
         check_source(self.source)
-        _check_path(self.source, self.file, where="dataset.file")
-        asked = {"path": self.path, "label": self.label, "group": self.group, "target": self.target}
-        rows = read_csv(
+        check_path(self.source, self.file, where="dataset.file")
+        asked = {name: getattr(self, name) for name in ("path", "label", "group", "split", "time", "target")}
+        rows = read_table(
             self.source / self.file,
             {f"dataset.{key}": name for key, name in asked.items() if name is not None},
             encoding=self.encoding,
         )
         if not rows:
-            raise PersonError(f"{self.file} has a header and no rows")
+            raise PersonError(f"{self.file} has a header and no rows: add one row for each image")
+        folder = self._folder
         for row in rows:
-            _check_path(self._folder, row[self.path], where=f"{self.file} line {row.line}")
+            check_path(folder, row[self.path], where=f"{self.file} {row.place}")
         self._check_values(rows)
+        ordered = rows if self.time is None else self._ordered(rows, self.time)
         self._check_files(rows)
-        return rows
+        return ordered
 
     def _check_values(self, rows: list[Row]) -> None:
         seen: dict[str, int] = {}
         for row in rows:
-            other = seen.setdefault(str(PurePosixPath(row[self.path])), row.line)
+            other = seen.setdefault(plain_path(row[self.path]), row.line)
             if other != row.line:
-                raise PersonError(f"{self.file} names {row[self.path]!r} twice, in lines {other} and {row.line}: remove one")
+                raise PersonError(
+                    f"{self.file} names {row[self.path]!r} twice, in {row.unit}s {other} and {row.line}: remove one"
+                )
             if self.target is not None:
                 self._number(row)
+            if self.split is not None and row[self.split] not in ("", *SPLITS):
+                raise PersonError(
+                    f"{self.file} {row.place}: {self.split} must be train, val, test or empty: received {row[self.split]!r}"
+                )
         check_collisions(seen, what="paths")
         empty = [] if self.label is None else [row for row in rows if not row[self.label].strip()]
         if empty:
-            raise PersonError(f"{len(empty)} rows of {self.file} have no {self.label}: {_listed(self._told(empty))}")
+            raise PersonError(
+                f"{len(empty)} rows of {self.file} have no {self.label}: {listed(self._told(empty))}; fill it in, or remove them"
+            )
 
     def _check_files(self, rows: list[Row]) -> None:
-        missing = [row for row in rows if not (self._folder / row[self.path]).is_file()]
+        folder = self._folder
+        present = files_below(folder)
+        there = set(map(str, present))
+        missing = [row for row in rows if row[self.path] not in there and not (folder / row[self.path]).is_file()]
         if missing:
             raise PersonError(
-                f"{len(missing)} of {len(rows)} files that {self.file} names do not exist in {self._folder}: "
-                f"{_listed(self._told(missing))}"
+                f"{len(missing)} of {len(rows)} files that {self.file} names do not exist in {folder}: "
+                f"{listed(self._told(missing))}; add the files, or correct the paths"
             )
-        named = {PurePosixPath(row[self.path]) for row in rows}
-        unnamed = [str(path) for path in files_below(self._folder) if is_image(path) and path not in named]
+        named = {plain_path(row[self.path]) for row in rows}
+        unnamed = [str(path) for path in present if is_image(path) and str(path) not in named]
         if unnamed and self.unlisted == "stop":
             raise PersonError(
-                f"{len(unnamed)} images in {self._folder} have no row in {self.file}: {_listed(unnamed)}; "
+                f"{len(unnamed)} images in {folder} have no row in {self.file}: {listed(unnamed)}; "
                 f"add rows, or set dataset.unlisted=ignore"
             )
 
+    def _ordered(self, rows: list[Row], column: str) -> list[Row]:
+        times = []
+        for row in rows:
+            try:
+                times.append(moment(row[column]))
+            except ValueError as error:
+                raise PersonError(
+                    f"{self.file} {row.place}: {column} must be a number or an ISO date such as 2024-03-01 or "
+                    f"2024-03-01T12:30: received {row[column]!r}"
+                ) from error
+            if times[-1][0] != times[0][0]:
+                raise PersonError(
+                    f"{self.file} {row.place}: {column} is a {times[-1][0]} ({row[column]!r}) and a {times[0][0]} in "
+                    f"{rows[0].place} ({rows[0][column]!r}): write all of them alike"
+                )
+        return [rows[place] for place in sorted(range(len(rows)), key=times.__getitem__)]
+
+    def _range(self, values: list[float]) -> tuple[float, float]:
+        low = min(values) if self.target_low is None else float(self.target_low)
+        high = max(values) if self.target_high is None else float(self.target_high)
+        if not low < high:
+            raise PersonError(
+                f"{self.target} reaches from {low:g} to {high:g} in {self.file}: expected numbers that differ, and "
+                f"dataset.target_low below dataset.target_high"
+            )
+        return low, high
+
     def _number(self, row: Row) -> float:
         assert self.target is not None
+        text = row[self.target]
         try:
-            value = float(row[self.target])
+            value = math.nan if "_" in text else float(text)
         except ValueError:
             value = math.nan
+        low, high = self.target_low, self.target_high
         if not math.isfinite(value):
+            raise PersonError(f"{self.file} {row.place}: {self.target} must be a finite number: received {text!r}")
+        if (low is not None and value < low) or (high is not None and value > high):
             raise PersonError(
-                f"{self.file} line {row.line}: {self.target} must be a finite number: received {row[self.target]!r}"
+                f"{self.file} {row.place}: {self.target} must lie between dataset.target_low = {low} and "
+                f"dataset.target_high = {high}: received {text!r}"
             )
         return value
 
     def _told(self, rows: list[Row]) -> list[str]:
-        return [f"{row[self.path]} (line {row.line})" for row in rows]
-
-
-def _check_path(folder: Path, name: str, *, where: str) -> None:
-    path = PurePosixPath(name)
-    if not name.strip() or "\\" in name or "\0" in name:
-        raise PersonError(f"{where}: {name!r} is not a path with forward slashes, relative to {folder}")
-    if path.is_absolute() or ".." in path.parts:
-        raise PersonError(f"{where}: the path {name!r} leaves the folder {folder}")
-    links = [part for part in [path, *path.parents] if (folder / part).is_symlink() and str(part) != "."]
-    if links:
-        raise PersonError(
-            f"{where}: {folder / links[-1]} is a link; links inside the data folder are not followed: copy the file itself"
-        )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+        return [f"{row[self.path]} ({row.place})" for row in rows]

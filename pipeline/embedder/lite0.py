@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.backbone import lite0 as backbone
-from pipeline.core.contracts import Floats, Pixels
+from pipeline.core.record import Floats, Pixels
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.contracts import Floats
-from pipeline.core.contracts import Pixels as Images
+from pipeline.core.record import Floats
+from pipeline.core.record import Pixels as Images
 
 
 class Pixels:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.core.contracts import Floats, Pixels
 from pipeline.core.errors import PersonError
+from pipeline.core.record import Floats, Pixels
 
 if TYPE_CHECKING:
     import onnx

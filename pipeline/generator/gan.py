@@ -5,7 +5,9 @@ The networks are the convolutional pair of Miyato et al. 2018, "Spectral normali
 transposed convolution; it is conditioned through a group norm whose gain and bias come from noise and class, and so needs no
 batch statistics; the discriminator sees the class by projection (Miyato & Koyama 2018, "cGANs with projection discriminator",
 equation 4). Loss: hinge (Lim & Ye 2017, "Geometric GAN"). Both sides of it see images through DiffAugment (Zhao et al. 2020,
-"Differentiable augmentation for data-efficient GAN training"), which is what lets a GAN learn from few images.
+"Differentiable augmentation for data-efficient GAN training"), which is what lets a GAN learn from few images. As an option the
+discriminator's gradient at real images is penalised: R1 of Mescheder, Geiger, Nowozin 2018, "Which training methods for GANs do
+actually converge?", equation 9, at every step.
 
 B batch, C channels, H height, W width, L latent, F features. Images are float32 in [-1, 1] inside, uint8 outside.
 """
@@ -69,15 +71,16 @@ class ImageGenerator(nn.Module):
 
 
 class ImageDiscriminator(nn.Module):
-    """Images (B, C, R, R) and condition (B,) to a score (B,), each layer with spectral norm."""
+    """Images (B, C, R, R) and condition (B,) to a score (B,), each layer with spectral norm where that is on."""
 
-    def __init__(self, *, resolution: int, width: int, conditions: int, channels: int) -> None:
+    def __init__(self, *, resolution: int, width: int, conditions: int, channels: int, spectral: bool = True) -> None:
         super().__init__()
         plan = _plan(resolution, width)[::-1]
-        self.first = spectral_norm(nn.Conv2d(channels, plan[0], 3, padding=1))
-        self.convolutions = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in pairwise(plan))
-        self.score = spectral_norm(nn.Linear(plan[-1], 1))
-        self.embedding = spectral_norm(nn.Embedding(conditions, plan[-1]))
+        bound: Callable[[nn.Module], nn.Module] = spectral_norm if spectral else lambda layer: layer
+        self.first = bound(nn.Conv2d(channels, plan[0], 3, padding=1))
+        self.convolutions = nn.ModuleList(bound(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in pairwise(plan))
+        self.score = bound(nn.Linear(plan[-1], 1))
+        self.embedding = bound(nn.Embedding(conditions, plan[-1]))
 
     def forward(self, x_BCHW: Tensor, condition_B: Tensor) -> Tensor:
         """Score each image under its condition: psi(phi(x)) + <embedding(condition), phi(x)>."""
@@ -133,7 +136,7 @@ class Gan:
     def __init__(
         self, *, resolution: int, latent: int, width: int, bins: int, minimum: int, max_steps: int, batch_size: int,
         lr_generator: float, lr_discriminator: float, beta1: float, beta2: float, ema: float, diffaugment: list[str],
-        checkpoint_every: int, log_every: int,
+        spectral: bool, r1: float, checkpoint_every: int, log_every: int,
     ) -> None:  # fmt: skip
         """Store the numbers.
 
@@ -150,7 +153,9 @@ class Gan:
             beta1: of Adam.
             beta2: of Adam.
             ema: decay of the moving average of the generator's weights, which is what is published.
-            diffaugment: any of colour, translation, cutout, in the order of application.
+            diffaugment: any of colour, translation, cutout, in the order of application; [] for none.
+            spectral: whether every layer of the discriminator has spectral norm.
+            r1: gamma of the penalty on the discriminator's gradient at real images; 0 for none.
             checkpoint_every: steps.
             log_every: steps.
 
@@ -167,6 +172,9 @@ class Gan:
         _check_rates(lr_generator=lr_generator, lr_discriminator=lr_discriminator)
         _check_decays(beta1=beta1, beta2=beta2, ema=ema)
         self.resolution, self.latent, self.width = resolution, latent, width
+        if not 0 <= r1 <= 1000:
+            raise PersonError(f"generator.r1 must be between 0 (off) and 1000: received {r1}")
+        self.spectral, self.r1 = spectral, r1
         self.bins, self.minimum, self.max_steps, self.batch_size = bins, minimum, max_steps, batch_size
         self.lr_generator, self.lr_discriminator, self.betas, self.ema = lr_generator, lr_discriminator, (beta1, beta2), ema
         self.diffaugment, self.checkpoint_every, self.log_every = list(diffaugment), checkpoint_every, log_every
@@ -179,7 +187,9 @@ class Gan:
 
     def discriminator(self, *, conditions: int, channels: int) -> nn.Module:
         """A fresh discriminator: `forward(x_BCHW, condition_B)` -> (B,)."""
-        return ImageDiscriminator(resolution=self.resolution, width=self.width, conditions=conditions, channels=channels)
+        return ImageDiscriminator(
+            resolution=self.resolution, width=self.width, conditions=conditions, channels=channels, spectral=self.spectral
+        )
 
     def optimisers(self, generator: nn.Module, discriminator: nn.Module) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
         """Adam for each of the two networks."""
@@ -201,6 +211,15 @@ class Gan:
     def generator_loss(self, fake_B: Tensor) -> Tensor:
         """Negative mean score of the synthetic images."""
         return -fake_B.mean()
+
+    def penalty(self, score_of: Callable[[Tensor], Tensor], real_BCHW: Tensor) -> Tensor | None:
+        """R1: gamma / 2 times the mean squared norm of the scores' gradient at real images; None where gamma is 0."""
+        if self.r1 == 0:
+            return None
+        x_BCHW = real_BCHW.detach().requires_grad_(True)
+        (slope_BCHW,) = torch.autograd.grad(score_of(x_BCHW).sum(), x_BCHW, create_graph=True)
+        penalty: Tensor = self.r1 / 2 * slope_BCHW.square().sum(dim=(1, 2, 3)).mean()
+        return penalty
 
     @torch.no_grad()
     def sample(self, generator: nn.Module, condition_B: Tensor, z_BL: Tensor) -> NDArray[np.uint8]:

@@ -32,14 +32,17 @@ class Blocked:
         self.folds, self.test_fold, self.val, self.val_runs, self.keeps_groups = folds, test_fold, val, val_runs, keep_groups
 
     def assign(
-        self, *, strata: NDArray[np.int64], groups: Sequence[str], order: NDArray[np.int64], seed: int
-    ) -> NDArray[np.str_]:
+        self, *, strata: NDArray[np.int64], groups: Sequence[str], order: NDArray[np.int64], given: Sequence[str],
+        ids: Sequence[str], seed: int,
+    ) -> NDArray[np.str_]:  # fmt: skip
         """One of 'train', 'val', 'test' for each of N samples.
 
         Args:
             strata: not used.
             groups: N names; "" for none.
             order: (N,) positions in the source.
+            given: not used.
+            ids: not used.
             seed: not used; nothing is drawn.
         """
         total = len(order)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PersonError
+from pipeline.splitting.groups import units
 
 SPLITS = ("train", "val", "test")
 
@@ -32,14 +33,17 @@ class Grouped:
         self.val, self.test = val, test
 
     def assign(
-        self, *, strata: NDArray[np.int64], groups: Sequence[str], order: NDArray[np.int64], seed: int
-    ) -> NDArray[np.str_]:
+        self, *, strata: NDArray[np.int64], groups: Sequence[str], order: NDArray[np.int64], given: Sequence[str],
+        ids: Sequence[str], seed: int,
+    ) -> NDArray[np.str_]:  # fmt: skip
         """One of 'train', 'val', 'test' for each of N samples.
 
         Args:
             strata: (N,) class, or bin of the target.
             groups: N names; a sample with "" is a group of its own.
             order: (N,) distinct positions in the source; they make the draw independent of how the samples are sorted.
+            given: not used.
+            ids: not used.
             seed: breaks ties between groups.
 
         Raises:
@@ -50,7 +54,7 @@ class Grouped:
                 "splitter=grouped needs groups and the data names none: name their column (dataset.group), "
                 "or use splitter=stratified"
             )
-        tables = _members(groups, order)
+        tables = units(groups, order)
         if len(tables) < len(SPLITS):
             raise PersonError(f"splitter=grouped needs at least {len(SPLITS)} groups: received {len(tables)}")
         kinds, codes = np.unique(strata, return_inverse=True)
@@ -85,12 +89,3 @@ def _gain(missing_K: NDArray[np.float64], added_K: NDArray[np.float64], totals_K
     scale = totals_K * np.sqrt(share)
     before, after = missing_K / scale, (missing_K - added_K) / scale
     return float((before**2 - after**2).sum())
-
-
-def _members(groups: Sequence[str], order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Positions of the samples of each group, the groups in the order in which the source first names them."""
-    tables: dict[str, list[int]] = {}
-    for place in np.argsort(order, kind="stable"):
-        name = groups[place]
-        tables.setdefault(f"g {name}" if name else f"s {order[place]}", []).append(int(place))
-    return [np.asarray(members, dtype=np.int64) for members in tables.values()]

@@ -27,14 +27,17 @@ class Stratified:
         self.val, self.test = val, test
 
     def assign(
-        self, *, strata: NDArray[np.int64], groups: Sequence[str], order: NDArray[np.int64], seed: int
-    ) -> NDArray[np.str_]:
+        self, *, strata: NDArray[np.int64], groups: Sequence[str], order: NDArray[np.int64], given: Sequence[str],
+        ids: Sequence[str], seed: int,
+    ) -> NDArray[np.str_]:  # fmt: skip
         """One of 'train', 'val', 'test' for each of N samples.
 
         Args:
             strata: (N,) class, or bin of the target.
             groups: not used.
             order: (N,) distinct positions in the source; they make the draw independent of how the samples are sorted.
+            given: not used.
+            ids: not used.
             seed: of the draw.
         """
         rng = np.random.default_rng(seed)

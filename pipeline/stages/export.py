@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.core.artifact import read_json, write_json
-from pipeline.core.contracts import Floats, Pixels
 from pipeline.core.errors import PersonError
 from pipeline.core.parts import build, is_off
 from pipeline.core.progress import track
+from pipeline.core.record import Floats, Pixels
 from pipeline.core.section import Cell, Section, Table, write_section
 from pipeline.core.table import write_csv
 from pipeline.training.deploy import deploy

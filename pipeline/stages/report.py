@@ -5,7 +5,7 @@ and knows nothing of any stage but where the headline, the baselines, the data c
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +85,29 @@ def gather(directories: Mapping[str, Path], *, width: int) -> dict[str, Any]:
         "rivals": rivals,
         "run_id": read_json(directories["train"] / "run.json")["run_id"],
         "said": _said(headline, ours, best, rivals),
-        "sections": {stage: section for stage, section in sections.items() if stage != "compose"},
+        "sections": {stage: sections[stage] for stage in _after_data(sections) if stage != "compose"},
         "experiment": sections["compose"].summary if "compose" in sections else "",
         "slug": slug(card["name"]),
         "hub_license": license_id(card["license"]),
         "verdict": verdict(headline, ours, best, rivals),
         "versions": _versions(directories),
+        "waived": _waived(directories),
         "warnings": [(section.title, warning) for section in sections.values() for warning in section.warnings],
     }
+
+
+def _after_data(stages: Iterable[str]) -> list[str]:
+    """Stages in the order of the DAG, but quality directly behind ingest: both are about the data."""
+    names = [name for name in stages if name != "quality"]
+    place = names.index("ingest") + 1 if "ingest" in names else 0
+    return [*names[:place], *(name for name in stages if name == "quality"), *names[place:]]
+
+
+def _waived(directories: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """Gates on the data that failed and that a person waived with a reason."""
+    path = directories.get("quality", Path()) / "gates.json"
+    gates: list[dict[str, Any]] = read_json(path) if "quality" in directories and path.is_file() else []
+    return [gate for gate in gates if not gate["passed"]]
 
 
 def verdict(headline: Mapping[str, Any], ours: Mapping[str, float], best: str | None, rivals: Mapping[str, Any]) -> str:

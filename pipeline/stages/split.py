@@ -1,7 +1,10 @@
-"""Assign every sample to train, validation or test. Overlap is a hard stop, and so is a class that a split lacks."""
+"""Assign every sample to train, validation or test. Overlap is a hard stop, and so is a class that a split lacks.
+
+A person's groups and quality's clusters of near duplicates are joined, and a splitter that keeps groups keeps them whole. What
+another splitter parts is never moved: the sample on the training side is left out, so that what was tested stays tested.
+"""
 
 import math
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +15,81 @@ from pipeline.core.artifact import read_json, write_json
 from pipeline.core.contracts import Splitter
 from pipeline.core.errors import PersonError
 from pipeline.core.parts import build
-from pipeline.core.pictures import BLUE, GREEN, ORANGE, figure, save
-from pipeline.core.section import Cell, Picture, Section, Table, write_section
 from pipeline.core.store import Samples, open_samples
-from pipeline.core.table import write_csv
+from pipeline.splitting.checks import check_answer, check_classes, check_copies, check_overlap, check_promises, check_samples
+from pipeline.splitting.groups import CLUSTER, SPLITS, join, leaks
+from pipeline.splitting.page import Division, write_page
 
-SPLITS = ("train", "val", "test")
-COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 BINS = 5  # strata of a real-valued target
-DPI = 110
 
 
-def run(cfg: dict[str, Any], out: Path, *, ingest: Path) -> str:
-    """Publish `split.json`, `statistics.json` of the train split, `table.csv` and a strip of where the splits lie.
+def run(cfg: dict[str, Any], out: Path, *, ingest: Path, quality: Path) -> str:
+    """Publish `split.json`, `statistics.json` of the train split, tables and a strip of where the splits lie.
 
     Args:
-        cfg: `splitter` and `seed`.
+        cfg: `splitter`, `split` and `seed`.
         out: where to write.
-        ingest: the samples.
+        ingest: the samples, and `overlaps.json` of equal images for which a person named several splits.
+        quality: its `clusters.json` of near duplicates.
 
     Raises:
-        PersonError: samples or groups on both sides, or a class or a split without samples.
+        PersonError: samples or groups on both sides, a time order that is violated, or a class or a split without samples.
     """
-    samples = open_samples(ingest)
-    card = read_json(ingest / "card.json")
-    columns = samples.columns
-    splitter: Splitter = build(cfg["splitter"])
-    strata = strata_of(columns, card)
-    groups = [str(name) for name in columns["group"]]
-    split = splitter.assign(strata=strata, groups=groups, order=columns["order"], seed=cfg["seed"])
-    check_split(split, columns, card, keeps_groups=splitter.keeps_groups)
+    samples, card = open_samples(ingest), read_json(ingest / "card.json")
+    check_samples(samples.columns)
+    overlaps = read_json(ingest / "overlaps.json")
+    division = divide(cfg, samples, card, clusters=read_json(quality / "clusters.json"), overlaps=overlaps)
+    check_classes(division.split, samples.columns, card, because=division.because)
     ids = np.asarray(samples.ids)
-    write_json(out / "split.json", {name: ids[split == name].tolist() for name in SPLITS})
-    write_json(out / "statistics.json", statistics(samples, np.flatnonzero(split == "train")))
-    write_csv(out / "table.csv", ["id", "name", "split", "label", "target", "group", "order"], _rows(split, columns, card))
-    _strip(split, columns["order"], out / "strip.png")
-    return write_section(out, _section(cfg["splitter"], split, columns, card))
+    sides = {name: ids[division.split == side].tolist() for name, side in [("left_out", ""), *((name, name) for name in SPLITS)]}
+    write_json(out / "split.json", sides)
+    write_json(out / "statistics.json", statistics(samples.only(sides["train"]), samples.positions(sides["train"])))
+    return write_page(out, division)
+
+
+def divide(
+    cfg: dict[str, Any], samples: Samples, card: dict[str, Any], *, clusters: dict[str, str], overlaps: list[dict[str, Any]]
+) -> Division:
+    """Ask the splitter, hold it to its promises, and deal with what belongs together and stands on both sides.
+
+    Raises:
+        PersonError: the splitter breaks a promise, or there is an overlap that is to stop the run.
+    """
+    columns, ids = samples.columns, samples.ids
+    splitter: Splitter = build(cfg["splitter"])
+    from_person = bool(getattr(splitter, "from_person", False))
+    people = [str(name) for name in columns["group"]]
+    joined = join(people, ids, clusters)
+    action = on_leak(cfg["split"], from_person=from_person)
+    if from_person and action == "stop":
+        check_copies(overlaps)
+    assigned = splitter.assign(
+        strata=strata_of(columns, card), groups=joined if splitter.keeps_groups or from_person else people,
+        order=columns["order"], given=named(samples, overlaps), ids=ids, seed=cfg["seed"],
+    )  # fmt: skip
+    check_answer(assigned, len(samples))
+    check_promises(assigned, columns["order"], joined, splitter)
+    near = [CLUSTER + clusters[identity] if identity in clusters else "" for identity in ids]
+    found = leaks(assigned.tolist(), joined if from_person else near)
+    if action == "stop":
+        check_overlap(found, assigned, columns["name"].tolist(), from_person=from_person)
+    split = assigned.copy()
+    split[[leak.place for leak in found if action == "leave_out"]] = ""
+    return Division(
+        option=str(cfg["splitter"]["_target_"]).rsplit(".", 2)[1], columns=columns, card=card, assigned=assigned, split=split,
+        leaks=found, copies=len(overlaps) if from_person else 0, reason=str(cfg["split"]["reason"]),
+        people=people, joined=joined, clusters=clusters, keeps_groups=splitter.keeps_groups,
+    )  # fmt: skip
+
+
+def named(samples: Samples, overlaps: list[dict[str, Any]]) -> list[str]:
+    """The split that a person named for each sample; of several for equal images the most precious one."""
+    given = [str(name) for name in samples.columns["given"]]
+    for one in overlaps:
+        if one["id"] in samples.index:  # otherwise ingest dropped it, because its labels disagree
+            place = samples.index[one["id"]]
+            given[place] = max([given[place], *one["given"]], key=lambda name: SPLITS.index(name) if name in SPLITS else -1)
+    return given
 
 
 def strata_of(columns: dict[str, NDArray[Any]], card: dict[str, Any]) -> NDArray[np.int64]:
@@ -59,53 +101,20 @@ def strata_of(columns: dict[str, NDArray[Any]], card: dict[str, Any]) -> NDArray
     return np.searchsorted(edges, target, side="right").astype(np.int64)
 
 
-def check_split(split: NDArray[np.str_], columns: dict[str, NDArray[Any]], card: dict[str, Any], *, keeps_groups: bool) -> None:
-    """Hold a splitter's answer against the laws.
+def on_leak(options: dict[str, Any], *, from_person: bool) -> str:
+    """What to do with near duplicates on both sides: stop, leave_out or keep.
 
     Raises:
-        PersonError: what is wrong, with names and counts, and the remedy.
+        PersonError: they are to be kept and no reason is given.
     """
-    ids = columns["id"].tolist()
-    if len(split) != len(ids) or not set(split.tolist()) <= set(SPLITS):
+    action = str(options["on_leak"])
+    if action == "keep" and not str(options["reason"]).strip():
         raise PersonError(
-            f"the splitter must name one of {', '.join(SPLITS)} for each of {len(ids)} samples: received "
-            f"{len(split)} names, {', '.join(sorted(set(split.tolist())))}"
+            "split.on_leak=keep leaves a leak in the figures: say why in  split.reason  (the report's first page shows it)"
         )
-    twice = [identity for identity, count in Counter(ids).items() if count > 1]
-    if twice:
-        names = ", ".join(columns["name"][[place for place, identity in enumerate(ids) if identity == twice[0]]].tolist())
-        raise PersonError(
-            f"{len(twice)} samples are stored more than once and could stand on both sides, for example {names}: "
-            f"run  dvc repro -f ingest"
-        )
-    for name in SPLITS:
-        if not (split == name).any():
-            raise PersonError(
-                f"the {name} split is empty: {len(ids)} samples are too few for this splitter, or its shares are too small"
-            )
-    shared = parted_groups(split, columns["group"])
-    if keeps_groups and shared:
-        raise PersonError(
-            f"{len(shared)} groups stand on both sides of the split, for example {shared[0]!r}: "
-            f"the splitter breaks its promise to keep groups"
-        )
-    for number, kind in enumerate(card["classes"]):
-        for name in SPLITS:
-            if not ((columns["label"] == number) & (split == name)).any():
-                told = ", ".join(f"{each} {int(((columns['label'] == number) & (split == each)).sum())}" for each in SPLITS)
-                raise PersonError(
-                    f"the class {kind!r} is missing in the {name} split ({told}): add samples of it, leave the class "
-                    f"out, or use another splitter (stratified spreads each class; blocked has other folds)"
-                )
-
-
-def parted_groups(split: NDArray[np.str_], groups: NDArray[Any]) -> list[str]:
-    """Groups with samples in more than one split, sorted."""
-    sides: dict[str, set[str]] = {}
-    for group, name in zip(groups.tolist(), split.tolist(), strict=True):
-        if group:
-            sides.setdefault(group, set()).add(name)
-    return sorted(group for group, names in sides.items() if len(names) > 1)
+    if action == "auto":
+        return "stop" if from_person else "leave_out"
+    return action
 
 
 def statistics(samples: Samples, places: NDArray[np.int64]) -> dict[str, Any]:
@@ -131,59 +140,3 @@ def statistics(samples: Samples, places: NDArray[np.int64]) -> dict[str, Any]:
         "std": [math.sqrt(value) / 255 for value in variance],
         "samples": len(places),
     }
-
-
-def _rows(split: NDArray[np.str_], columns: dict[str, NDArray[Any]], card: dict[str, Any]) -> list[list[object]]:
-    def label(number: int) -> str:
-        return card["classes"][number] if number >= 0 else ""
-
-    def target(value: float) -> float | str:
-        return "" if math.isnan(value) else round(value, 6)
-
-    names = ("id", "name", "label", "target", "group", "order")
-    table = zip(split.tolist(), *(columns[name].tolist() for name in names), strict=True)
-    return [
-        [identity, name, side, label(kind), target(value), group, order]
-        for side, identity, name, kind, value, group, order in table
-    ]
-
-
-def _section(
-    splitter: dict[str, Any], split: NDArray[np.str_], columns: dict[str, NDArray[Any]], card: dict[str, Any]
-) -> Section:
-    sizes = {name: int((split == name).sum()) for name in SPLITS}
-    parted = parted_groups(split, columns["group"])
-    option = str(splitter["_target_"]).rsplit(".", 2)[1]
-    warning = (
-        f"{len(parted)} of {card['groups']} groups stand in more than one split (splitter={option} does not keep groups): "
-        "figures may be too good, because samples of a group are alike."
-    )
-    rows: list[list[Cell]] = [["all", *sizes.values()]]
-    for number, kind in enumerate(card["classes"]):
-        rows.append([kind, *(int(((columns["label"] == number) & (split == name)).sum()) for name in SPLITS)])
-    if card["groups"]:
-        rows.append(["groups", *(len(set(columns["group"][split == name].tolist()) - {""}) for name in SPLITS)])
-    return Section(
-        title="Split",
-        summary=f"{sizes['train']:,} train, {sizes['val']:,} validation and {sizes['test']:,} test samples (splitter={option})",
-        warnings=[warning] if parted else [],
-        tables=[Table("Samples of each split", ["class", *SPLITS], rows)],
-        pictures=[Picture("strip.png", "Where the splits lie in the order of the source.")],
-    )
-
-
-def _strip(split: NDArray[np.str_], order: NDArray[np.int64], path: Path) -> None:
-    from matplotlib.colors import to_rgb
-    from matplotlib.patches import Patch
-
-    ordered = split[np.argsort(order, kind="stable")]
-    colours = np.asarray([to_rgb(COLOURS[name]) for name in ordered])[None]
-    fig = figure(7.5, 1.3)
-    axes = fig.subplots()
-    axes.imshow(colours, aspect="auto", interpolation="nearest", extent=(0, len(split), 0, 1))
-    axes.set_yticks([])
-    axes.set_xlabel("position in the source (samples)")
-    named = {"train": "train", "val": "validation", "test": "test"}
-    handles = [Patch(color=COLOURS[name], label=f"{named[name]} ({int((split == name).sum()):,})") for name in SPLITS]
-    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-    save(fig, path, DPI)

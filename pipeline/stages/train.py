@@ -14,6 +14,7 @@ from pipeline.core.parts import build, is_off
 from pipeline.core.section import Cell, Picture, Section, Table, write_section
 from pipeline.training.checkpoint import newest
 from pipeline.training.fit import fit
+from pipeline.training.inputs import collate
 from pipeline.training.learner import Learner
 from pipeline.training.material import Material, gather
 from pipeline.training.saved_model import save_model
@@ -75,10 +76,14 @@ def _train(
         seed=cfg["seed"], rank=launch.rank(), world=world,
     )  # fmt: skip
     loader = DataLoader(
-        material.inputs, recipe["batch_size"] // world, sampler=stream, num_workers=launch.workers(), drop_last=True
-    )
+        material.inputs, recipe["batch_size"] // world, sampler=stream, num_workers=launch.workers(), drop_last=True,
+        collate_fn=collate,
+    )  # fmt: skip
     held = material.validation
-    validator = Validator(lambda index: held[0, index], len(held), task=task, batch_size=recipe["batch_size"])
+    gathered = getattr(held, "__getitems__", lambda keys: collate([held[key] for key in keys]))
+    validator = Validator(
+        lambda rows: gathered([(0, row) for row in rows]), len(held), task=task, batch_size=recipe["batch_size"]
+    )
     watch = Watch(scratch / "history.jsonl", start_step=start, recipe=recipe, validator=validator, tracker=tracker)
     fit(
         learner, loader, max_steps=recipe["max_steps"], folder=scratch, checkpoint_every=recipe["checkpoint_every"],

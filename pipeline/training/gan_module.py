@@ -18,12 +18,15 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.core.errors import PersonError
 from pipeline.core.keyed import seed as keyed_seed
 from pipeline.core.progress import Meter
+from pipeline.synthesis.likeness import spread, variety
 from pipeline.training.checkpoint import newest
 from pipeline.training.fit import fit
 from pipeline.training.stream import Key, StepStream
 from pipeline.training.watch import Row, read_rows
 
 HISTORY = "history.jsonl"
+GRID, GRIDS = "grid-", 4  # images of as many steps are kept, in files of this name
+WATCHED = 8  # images of each condition that are watched
 
 
 class GanModule(pl.LightningModule):
@@ -63,10 +66,13 @@ class GanModule(pl.LightningModule):
         uncounted: Any = self.optimizers(use_pl_optimizer=False)
         step_generator, step_discriminator = counted[0], uncounted[1]
 
-        real_B = self.discriminator(self.gan.augment(real_BCHW, rng), condition_B)
+        seen_BCHW = self.gan.augment(real_BCHW, rng)
+        real_B = self.discriminator(seen_BCHW, condition_B)
         fake_B = self.discriminator(self.gan.augment(fake_BCHW.detach(), rng), condition_B)
         loss_discriminator = self.gan.discriminator_loss(real_B, fake_B)
-        norm_discriminator = self._backward("discriminator", loss_discriminator, step_discriminator)
+        penalty = self.gan.penalty(lambda x_BCHW: self.discriminator(x_BCHW, condition_B), seen_BCHW)
+        whole = loss_discriminator if penalty is None else loss_discriminator + penalty
+        norm_discriminator = self._backward("discriminator", whole, step_discriminator)
         step_discriminator.step()
 
         self.discriminator.requires_grad_(False)
@@ -79,6 +85,7 @@ class GanModule(pl.LightningModule):
             "loss_discriminator": float(loss_discriminator.detach()), "loss_generator": float(loss_generator.detach()),
             "score_real": float(real_B.detach().mean()), "score_synthetic": float(fake_B.detach().mean()),
             "norm_discriminator": norm_discriminator, "norm_generator": norm_generator,
+            "penalty": 0.0 if penalty is None else float(penalty.detach()),
         }  # fmt: skip
 
     def _backward(self, name: str, loss: Tensor, optimiser: Any) -> float:
@@ -95,6 +102,16 @@ class GanModule(pl.LightningModule):
                 "the last finite checkpoint is kept"
             )
         return float(norm)
+
+    @torch.no_grad()
+    def draw(self, network: nn.Module, *, conditions: int, each: int) -> NDArray[np.uint8]:
+        """Images of the same noise at every step, (conditions * each, R, R, C), by condition; no random state is touched."""
+        rng = torch.Generator().manual_seed(keyed_seed(self.seed, "gan", "watched"))
+        z_BL = torch.randn(conditions * each, self.gan.latent, generator=rng).to(self.device)
+        pixels: NDArray[np.uint8] = self.gan.sample(
+            network, torch.arange(conditions, device=self.device).repeat_interleave(each), z_BL
+        )
+        return pixels
 
     @torch.no_grad()
     def _move_average(self) -> None:
@@ -121,34 +138,53 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
 
 
 class GanWatch(pl.Callback):
-    """Appends a row to the history every `log_every` steps, and shows how far it is; changes nothing of the weights.
+    """Appends a row to the history every `log_every` steps, keeps images of a few steps; changes nothing of the weights.
 
     Args:
-        path: of the history; rows after `start_step` belong to a run that was killed and are dropped.
+        folder: of the history and the images; rows after `start_step` belong to a run that was killed and are dropped.
         start_step: where this process continues.
-        max_steps: steps in all.
-        log_every: steps.
+        gan: a part of `pipeline/generator`.
+        images: what is learnt from; its spread is the measure of variety.
+        conditions: number of conditions.
     """
 
-    def __init__(self, path: Path, *, start_step: int, max_steps: int, log_every: int) -> None:
-        self.path, self.max_steps, self.log_every = path, max_steps, log_every
-        self.meter = Meter("synthesize", total=max_steps, done=start_step)
-        self._write([row for row in read_rows(path) if row["step"] <= start_step], "w")
+    def __init__(self, folder: Path, *, start_step: int, gan: Any, images: Images, conditions: int) -> None:
+        self.folder, self.gan, self.conditions = folder, gan, conditions
+        self.condition_B = np.repeat(np.arange(conditions), WATCHED)
+        self.real = spread(_flat(images.x_NCHW.numpy()), images.condition_N.numpy())
+        self.meter = Meter("synthesize", total=gan.max_steps, done=start_step)
+        self._write([row for row in read_rows(folder / HISTORY) if row["step"] <= start_step], "w")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Record this step."""
-        step = trainer.global_step
+        step, last = trainer.global_step, self.gan.max_steps
         self.meter.update(step)
-        if step % self.log_every == 0 or step == self.max_steps:
-            self._write([{"step": step, **pl_module.row}], "a")
+        if step % self.gan.log_every == 0 or step == last:
+            drawn_BHWC = pl_module.draw(pl_module.generator, conditions=self.conditions, each=WATCHED)
+            varied = variety(spread(_flat(drawn_BHWC), self.condition_B), self.real)
+            self._write([{"step": step, **pl_module.row, "variety": varied}], "a")
+        if step in grid_steps(last):
+            np.save(
+                self.folder / f"{GRID}{step:09d}.npy", pl_module.draw(pl_module.average, conditions=self.conditions, each=WATCHED)
+            )
 
     def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         """Take the progress bar away."""
         self.meter.close()
 
     def _write(self, rows: list[Row], mode: str) -> None:
-        with self.path.open(mode, encoding="utf-8") as file:
+        with (self.folder / HISTORY).open(mode, encoding="utf-8") as file:
             file.writelines(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+
+
+def grid_steps(max_steps: int) -> list[int]:
+    """Steps of which images are kept: quarters of the training."""
+    return sorted({max(1, round(max_steps * part / GRIDS)) for part in range(1, GRIDS + 1)})
+
+
+def grids(folder: Path) -> dict[int, NDArray[np.uint8]]:
+    """Step -> images of the averaged generator at it, (conditions * WATCHED, R, R, C), by condition and of the same noise."""
+    return {int(path.stem.removeprefix(GRID)): np.load(path) for path in sorted(folder.glob(f"{GRID}*.npy"))}
 
 
 def train_gan(gan: Any, images: Images, *, conditions: int, seed: int, folder: Path) -> tuple[nn.Module, list[Row]]:
@@ -173,9 +209,13 @@ def train_gan(gan: Any, images: Images, *, conditions: int, seed: int, folder: P
         len(images), batch_size=gan.batch_size, max_steps=gan.max_steps, start_step=start, seed=keyed_seed(seed, "gan", "order")
     )
     loader = DataLoader(images, gan.batch_size, sampler=stream)
-    watch = GanWatch(folder / HISTORY, start_step=start, max_steps=gan.max_steps, log_every=gan.log_every)
+    watch = GanWatch(folder, start_step=start, gan=gan, images=images, conditions=conditions)
     fit(
         module, loader, max_steps=gan.max_steps, folder=folder, checkpoint_every=gan.checkpoint_every,
         callbacks=[watch], single=True,
     )  # fmt: skip
     return module.average.cpu().eval(), read_rows(folder / HISTORY)
+
+
+def _flat(pixels_N: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return pixels_N.reshape(len(pixels_N), -1).astype(np.float32)

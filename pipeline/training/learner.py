@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.core.contracts import Task
 from pipeline.core.errors import PersonError
 from pipeline.core.keyed import seed as keyed_seed
+from pipeline.training.mixing import Mixer
 
 Batch = dict[str, Tensor]
 
@@ -24,9 +25,12 @@ class Learner(pl.LightningModule):
     Args:
         model: what is trained.
         task: loss of raw outputs.
-        recipe: `lr`, `weight_decay`, `warmup`, `max_steps`, `clip` and `ema` of conf/train.
+        recipe: `lr`, `weight_decay`, `warmup`, `max_steps`, `clip`, `ema`, `mix` and `mix_alpha` of conf/train.
         seed: of the randomness inside the model (dropout).
         owner: the network whose `penalty` and `learning_rates` hold, where `model` is only its head.
+
+    Raises:
+        PersonError: images are to be mixed and the model sees cached features.
     """
 
     def __init__(
@@ -35,14 +39,18 @@ class Learner(pl.LightningModule):
         super().__init__()
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False) if recipe["ema"] else None
-        self._rest: dict[str, Any] = {"task": task, "recipe": recipe, "seed": seed, "owner": owner or model}
+        mixer = Mixer(kind=recipe.get("mix", "none"), alpha=recipe.get("mix_alpha", 1.0), seed=seed)
+        mixer.check(images=owner is None or owner is model)
+        self._rest: dict[str, Any] = {"task": task, "recipe": recipe, "seed": seed, "owner": owner or model, "mixer": mixer}
         self.grad_norm = math.nan
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Weighted mean loss, plus the model's own penalty; stops before the step when it is not finite."""
         torch.manual_seed(keyed_seed(self._rest["seed"], "step", self.global_step, self.global_rank))
-        losses_B = self._rest["task"].losses(self.model(batch["x"]), batch["truth"])
-        loss = (losses_B * batch["weight"]).sum() / batch["weight"].sum()
+        mixed = self._rest["mixer"](batch["x"], self.global_step, self.global_rank)
+        output_BK = self.model(mixed.x_BCHW)
+        losses_B = mixed.weigh(lambda truth_B: self._rest["task"].losses(output_BK, truth_B), batch["truth"], batch["weight"])
+        loss = losses_B.sum() / batch["weight"].sum()
         penalty = getattr(self._rest["owner"], "penalty", None)
         if penalty is not None:
             loss = loss + penalty()

@@ -18,6 +18,7 @@ from pipeline.core.errors import PersonError
 from pipeline.core.keyed import generator
 from pipeline.core.parts import build, is_off
 from pipeline.core.store import Samples, open_samples
+from pipeline.synthesis.memorisation import check_held_out
 from pipeline.training.inputs import FeatureInputs, Labels, PixelInputs, balanced, read_features
 
 Parts = list[tuple[Samples, NDArray[np.int64]]]
@@ -51,9 +52,11 @@ def gather(cfg: Mapping[str, Any], model: nn.Module, task: Any, folders: Mapping
         PersonError: synthetic samples are asked for and there are none, or a batch is larger than the train split.
     """
     ids, samples, seed = read_json(folders["split"] / "split.json"), open_samples(folders["ingest"]), cfg["seed"]
+    check_held_out(samples, ids["val"], "val")
     cached = is_cached(model, folders["embed"])
     real: Parts = [(samples, samples.positions(ids["train"]))]
-    parts = real if cached else real + _made(cfg["train"], real, folders, seed=seed)
+    made = _synthetic(cfg["train"], real, folders, seed=seed) if cached else _made(cfg["train"], real, folders, seed=seed)
+    parts = real + made
     labels, held = _labels(parts, task), _labels([(samples, samples.positions(ids["val"]))], task)
     if cfg["train"]["class_weights"] and task.categories:
         labels = Labels(labels.truth, balanced(labels.truth, labels.weight), labels.ids)
@@ -66,6 +69,8 @@ def gather(cfg: Mapping[str, Any], model: nn.Module, task: Any, folders: Mapping
         features_ND = read_features(folders["embed"], ids["train"])
         standardise: Any = model.fit_head
         standardise(torch.from_numpy(features_ND))
+        blocks = [read_features(folders["synthesize"], [synthetic.ids[place] for place in places]) for synthetic, places in made]
+        features_ND = np.concatenate([features_ND, *blocks])
         validation_ND = read_features(folders["embed"], ids["val"])
         return Material(FeatureInputs(features_ND, labels), FeatureInputs(validation_ND, held), cached=True)
     policy = None if is_off(cfg["transform"]) else build(cfg["transform"])
@@ -86,15 +91,22 @@ def _made(recipe: Mapping[str, Any], real: Parts, folders: Mapping[str, Path], *
     if recipe["augmented"]:
         augmented = open_samples(folders["augment"])
         parts.append((augmented, np.arange(len(augmented))))
+    return parts + _synthetic(recipe, real + parts, folders, seed=seed)
+
+
+def _synthetic(recipe: Mapping[str, Any], others: Parts, folders: Mapping[str, Path], *, seed: int) -> Parts:
+    """Synthetic samples up to the share that the recipe names, or that the gates of synthesize allow."""
     share = recipe["synthetic_share"]
-    if share:
-        synthetic = open_samples(folders["synthesize"])
-        if len(synthetic) == 0:
-            raise PersonError("train.synthetic_share is above zero, but synthesize published no sample: set  generator=gan")
-        count = sum(len(positions) for _, positions in real + parts)
-        wanted = round(count * share / (1 - share)) if share < 1 else len(synthetic)
-        parts.append((synthetic, np.resize(generator(seed, "synthetic").permutation(len(synthetic)), wanted)))
-    return parts
+    if share == "gate":
+        share = read_json(folders["synthesize"] / "gates.json")["share"]
+    if not share:
+        return []
+    synthetic = open_samples(folders["synthesize"])
+    if len(synthetic) == 0:
+        raise PersonError("train.synthetic_share is above zero, but synthesize published no sample: set  generator=gan")
+    count = sum(len(positions) for _, positions in others)
+    wanted = round(count * share / (1 - share)) if share < 1 else len(synthetic)
+    return [(synthetic, np.resize(generator(seed, "synthetic").permutation(len(synthetic)), wanted))]
 
 
 def _labels(parts: Parts, task: Any) -> Labels:

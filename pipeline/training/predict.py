@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.core.contracts import Pixels
 from pipeline.core.errors import PersonError
 from pipeline.core.progress import track
+from pipeline.core.record import Pixels
 from pipeline.training.inputs import to_tensor
 
 BATCH = 32  # fixed, so that the last bits of a prediction do not depend on who asks

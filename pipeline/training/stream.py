@@ -5,10 +5,12 @@ stream belongs to step p // batch. A sampler keyed by epoch alone survives one r
 """
 
 from collections.abc import Iterator
+from itertools import repeat
 
+import numpy as np
 from torch.utils.data import Sampler
 
-from pipeline.core.keyed import generator
+from pipeline.core.epoch import order
 
 Key = tuple[int, int]
 
@@ -43,8 +45,8 @@ class StepStream(Sampler[Key]):
         position = self.start_step * self.batch_size
         while position < last:
             epoch, offset = divmod(position, self.count)
-            order = generator(self.seed, "order", epoch).permutation(self.count)
-            for index in order[offset : offset + last - position]:
-                if position % self.batch_size % self.world == self.rank:
-                    yield epoch, int(index)
-                position += 1
+            indices = order(self.count, seed=self.seed, epoch=epoch)[offset : offset + last - position]
+            place_B = (position + np.arange(len(indices))) % self.batch_size
+            mine = indices[place_B % self.world == self.rank]
+            yield from zip(repeat(epoch), mine.tolist(), strict=False)
+            position += len(indices)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.artifact import read_json
-from pipeline.core.contracts import Pixels
 from pipeline.core.draw import spread
+from pipeline.core.record import Pixels
 from pipeline.core.store import Samples, open_samples
 
 

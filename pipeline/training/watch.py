@@ -25,8 +25,8 @@ Row = dict[str, float]
 class Validator:
     """Loss and headline metric of a network on held-out batches, without touching the training's random numbers."""
 
-    def __init__(self, items: Callable[[int], Item], count: int, *, task: Task, batch_size: int) -> None:
-        self.items, self.count, self.task, self.batch_size = items, count, task, batch_size
+    def __init__(self, batch: Callable[[Sequence[int]], Item], count: int, *, task: Task, batch_size: int) -> None:
+        self.batch, self.count, self.task, self.batch_size = batch, count, task, batch_size
 
     def __call__(self, model: nn.Module) -> Row:
         """`val_loss` and `val_<headline>`."""
@@ -36,9 +36,9 @@ class Validator:
         model.eval()
         with torch.random.fork_rng(), torch.inference_mode():
             for start in range(0, self.count, self.batch_size):
-                items = [self.items(index) for index in range(start, min(start + self.batch_size, self.count))]
-                truth_B = torch.stack([item["truth"] for item in items])
-                output_BK = model(torch.stack([item["x"] for item in items]).to(device)).float().cpu()
+                items = self.batch(range(start, min(start + self.batch_size, self.count)))  # single ones scatter the heap
+                truth_B = items["truth"]
+                output_BK = model(items["x"].to(device)).float().cpu()
                 losses += float(self.task.losses(output_BK, truth_B).sum())
                 outputs.append(self.task.decode(output_BK).numpy())
                 truths.append(truth_B.numpy())

@@ -3,16 +3,15 @@
 H height, W width, C channels.
 """
 
-import random
-from collections.abc import Iterator
 from typing import Any
 
 import albumentations
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.augmentation.moving import Moving, draw
 from pipeline.core.errors import PersonError
+from pipeline.core.record import Sample
 
 
 class Policy:
@@ -35,11 +34,8 @@ class Policy:
         """
         if not 0.0 <= p <= 1.0:
             raise PersonError(f"transform.p must be in [0, 1]: received {p}")
-        for transform in transforms:
-            _check(transform)
-        cv2.setNumThreads(0)
         self.p = p
-        self._compose = albumentations.Compose(transforms, p=p)
+        self._moving = Moving(transforms, p=p)
 
     def __call__(self, pixels_HWC: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Augment one image.
@@ -54,41 +50,53 @@ class Policy:
         Raises:
             PersonError: the input is not uint8 HWC, or the policy changes the shape or the dtype.
         """
-        if pixels_HWC.dtype != np.uint8 or pixels_HWC.ndim != 3:
-            raise PersonError(f"a transform takes uint8 pixels (H, W, C): received {pixels_HWC.dtype} {pixels_HWC.shape}")
-        seed = int(rng.integers(2**63))
-        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        changed = self._compose(image=pixels_HWC.copy())["image"]
-        if changed.shape != pixels_HWC.shape or changed.dtype != np.uint8:
-            raise PersonError(
-                f"the transforms {', '.join(self._names())} turn uint8 {pixels_HWC.shape} into {changed.dtype} {changed.shape}; "
-                "a policy must keep shape and dtype: resize in `ingest`, and take conversions out of conf/transform"
-            )
-        return np.ascontiguousarray(changed)
+        return self._moving.pixels(pixels_HWC, draw(rng))
+
+    def whole(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Augment a record: mask, boxes and keypoints move with the image, which is the one that a call gives for this rng.
+
+        Raises:
+            PersonError: as for a call; or a geometric transform cannot move what the sample has.
+        """
+        return self._moving.whole(sample, draw(rng))
 
     def describe(self) -> list[dict[str, Any]]:
         """Every transform with all its arguments, defaults included, as plain JSON."""
-        return [_plain(transform.to_dict()["transform"]) for transform in self._compose.transforms]
+        return [_plain(transform.to_dict()["transform"]) for transform in self._moving.transforms]
 
-    def _names(self) -> list[str]:
-        return [type(transform).__name__ for transform in self._compose.transforms]
+    def alone(self) -> list[tuple[str, Any]]:
+        """Each transform by itself, always applied: once with all its ranges at their low end, once at their high end."""
+        return [
+            (f"{type(transform).__name__}{end}", Policy(transforms=[step]))
+            for transform in self._moving.transforms
+            for end, step in _ends(transform)
+        ]
+
+    def applied(self) -> list[dict[str, float]]:
+        """What the last call drew: for each transform `applied` (0 or 1) and the numbers among its parameters."""
+        found = []
+        for transform in self._moving.transforms:
+            params = {} if isinstance(transform, albumentations.BaseCompose) else transform.get_applied_params()
+            numbers = {name: float(value) for name, value in params.items() if isinstance(value, int | float | np.number)}
+            found.append({"applied": float(bool(params)), **numbers})
+        return found
 
 
-def _check(transform: Any) -> None:
-    for part in _flatten(transform):
-        if not isinstance(part, albumentations.BasicTransform | albumentations.BaseCompose):
-            raise PersonError(f"transform.transforms takes albumentations: received {type(part).__name__} {part!r}")
-        ignored = getattr(part, "invalid_args", [])
-        if ignored:
-            raise PersonError(
-                f"albumentations.{type(part).__name__} has no argument {', '.join(map(repr, ignored))} (it would be ignored)"
-            )
+def _ends(transform: Any) -> list[tuple[str, Any]]:
+    if isinstance(transform, albumentations.BaseCompose):
+        return [("", transform)]
+    arguments = {**transform.get_transform_init_args(), "p": 1.0}
+    low, high = ({name: _end(value, end) for name, value in arguments.items()} for end in (0, 1))
+    if low == high:
+        return [("", type(transform)(**arguments))]
+    return [(" (low end)", type(transform)(**low)), (" (high end)", type(transform)(**high))]
 
 
-def _flatten(transform: Any) -> Iterator[Any]:
-    yield transform
-    for part in transform.transforms if isinstance(transform, albumentations.BaseCompose) else []:
-        yield from _flatten(part)
+def _end(value: Any, end: int) -> Any:
+    if isinstance(value, dict):
+        return {name: _end(entry, end) for name, entry in value.items()}
+    numbers = isinstance(value, list | tuple) and all(isinstance(entry, int | float) for entry in value)
+    return (value[end], value[end]) if numbers and len(value) == 2 and value[0] < value[1] else value
 
 
 def _plain(value: Any) -> Any:

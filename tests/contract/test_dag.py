@@ -61,7 +61,7 @@ def test_the_signature_takes_what_dvc_yaml_hands_out(name):
     assert [arg.arg for arg in arguments.args] == ["cfg", "out"]
     keywords = {arg.arg for arg in arguments.kwonlyargs}
     if arguments.kwarg is None:  # report takes whatever artifacts there are
-        assert keywords - {"scratch"} == set(STAGES[name].inputs)
+        assert keywords - {"scratch", "items"} == set(STAGES[name].inputs)
     assert run_of(name).returns is not None
 
 

@@ -7,12 +7,16 @@ import pytest
 import torch
 import yaml
 
+from pipeline.core.errors import PersonError
 from pipeline.core.parts import build, is_off
+from pipeline.images.decode import sample_id
 from pipeline.training.gan_module import Images, train_gan
 
 CONF = Path(__file__).resolve().parents[2] / "conf/generator"
 OPTIONS = sorted(CONF.glob("*.yaml"))
-PARTS = [path for path in OPTIONS if not is_off(yaml.safe_load(path.read_text()))]
+ON = [path for path in OPTIONS if not is_off(yaml.safe_load(path.read_text()))]
+SIMULATORS = [path for path in ON if hasattr(build(yaml.safe_load(path.read_text())), "simulate")]
+PARTS = [path for path in ON if path not in SIMULATORS]
 SMALL = {"resolution": 8, "width": 4, "max_steps": 6, "batch_size": 8, "checkpoint_every": 3, "log_every": 2}
 CONDITIONS = 3
 
@@ -139,3 +143,43 @@ def test_training_reads_the_images(part, tmp_path):
         network, _ = train_gan(part, held, conditions=CONDITIONS, seed=0, folder=tmp_path / name)
         weights.append(torch.cat([tensor.flatten() for tensor in network.state_dict().values()]))
     assert not torch.equal(*weights)
+
+
+# -------------------------------------------------------------------------------------------------------------- simulators
+CARD = {"name": "toy", "classes": ["functional", "defective"], "target": None, "height": 40, "width": 32, "channels": 1}
+
+
+@pytest.fixture(params=SIMULATORS, ids=lambda path: path.stem)
+def simulator(request):
+    return build(yaml.safe_load(request.param.read_text()))
+
+
+def simulate(simulator, *, count=6, seed=0, **card):
+    return list(simulator.simulate({**CARD, **card}, count, np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_simulated_samples_fit_the_card(simulator, channels):
+    made = simulate(simulator, channels=channels)
+    assert len(made) == 6
+    for sample in made:
+        assert (sample.pixels_HWC.shape, sample.pixels_HWC.dtype) == ((40, 32, channels), np.uint8)
+        assert sample.id == sample_id(sample.pixels_HWC)
+        assert sample.label in {0, 1}
+        assert sample.name
+        assert sample.origin == "synthetic"
+        assert sample.mask_HW is None or (sample.mask_HW.shape, sample.mask_HW.dtype) == ((40, 32), np.uint8)
+        assert all(0 <= x0 < x1 <= 32 and 0 <= y0 < y1 <= 40 for x0, y0, x1, y1, _ in sample.boxes)
+    assert len({sample.id for sample in made}) == 6
+    assert len({sample.label for sample in made}) == 2
+
+
+def test_simulated_samples_depend_on_the_rng_alone(simulator):
+    first, second, other = (simulate(simulator, seed=seed) for seed in (0, 0, 1))
+    assert [sample.id for sample in first] == [sample.id for sample in second]
+    assert not {sample.id for sample in first} & {sample.id for sample in other}
+
+
+def test_a_simulator_refuses_data_that_it_cannot_draw(simulator):
+    with pytest.raises(PersonError, match="generator"):
+        simulate(simulator, classes=["cat", "dog"])

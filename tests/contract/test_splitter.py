@@ -14,6 +14,8 @@ COUNT = 200
 ORDER = np.random.default_rng(1).permutation(COUNT) * 2
 STRATA = np.random.default_rng(0).integers(0, 3, COUNT)
 GROUPS = [f"g{position // 20}" for position in ORDER.tolist()]
+IDS = [f"{position:020x}" for position in ORDER.tolist()]
+GIVEN = [["test", "val", "train", "train", ""][position // 2 % 5] for position in ORDER.tolist()]
 
 
 @pytest.fixture(params=OPTIONS, ids=lambda path: path.stem)
@@ -28,7 +30,8 @@ def splitter(part):
 
 def assign(splitter, places=slice(None), seed=0):
     chosen = np.arange(COUNT)[places]
-    return splitter.assign(strata=STRATA[chosen], groups=[GROUPS[place] for place in chosen], order=ORDER[chosen], seed=seed)
+    names = {key: [column[place] for place in chosen] for key, column in (("groups", GROUPS), ("given", GIVEN), ("ids", IDS))}
+    return splitter.assign(strata=STRATA[chosen], order=ORDER[chosen], seed=seed, **names)
 
 
 def test_conf_names_every_argument(part):
@@ -48,6 +51,21 @@ def test_the_same_seed_gives_the_same_splits_in_any_order_of_the_samples(splitte
     assert np.array_equal(split, assign(splitter))
     turned = np.random.default_rng(5).permutation(COUNT)
     assert np.array_equal(split[turned], assign(splitter, turned))
+
+
+def test_what_is_handed_over_stays_as_it_is(splitter):
+    strata, order, groups, ids, given = STRATA.copy(), ORDER.copy(), list(GROUPS), list(IDS), list(GIVEN)
+    splitter.assign(strata=strata, groups=groups, order=order, given=given, ids=ids, seed=0)
+    assert np.array_equal(strata, STRATA)
+    assert np.array_equal(order, ORDER)
+    assert (groups, ids, given) == (GROUPS, IDS, GIVEN)
+
+
+def test_a_promise_to_keep_the_order_is_kept(splitter):
+    split = assign(splitter)
+    if getattr(splitter, "keeps_order", False):
+        assert ORDER[split == "train"].max() < ORDER[split == "val"].min()
+        assert ORDER[split == "val"].max() < ORDER[split == "test"].min()
 
 
 def test_a_promise_to_keep_groups_is_kept(splitter):

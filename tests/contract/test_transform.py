@@ -10,6 +10,8 @@ import yaml
 
 from pipeline.core.keyed import generator
 from pipeline.core.parts import build, is_off
+from pipeline.core.record import Sample
+from pipeline.transform.policy import Policy
 
 CONF = Path(__file__).resolve().parents[2] / "conf/transform"
 OPTIONS = sorted(CONF.glob("*.yaml"))
@@ -30,7 +32,7 @@ def transform(request):
 
 def test_the_room_has_an_option_none():
     assert CONF / "none.yaml" in OPTIONS
-    assert len(PARTS) >= 3
+    assert len(PARTS) >= 5
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -83,12 +85,80 @@ def test_draws_differ_and_most_change_the_image(transform):
 
 
 def test_an_image_keeps_its_content(transform):
-    """Not a law of pixels, but a policy that blanks or inverts images would be caught: a bright blob stays the brightest part."""
+    """Not a law of pixels, but a policy that blanks images would be caught: a bright blob stays the brightest part.
+
+    The searched policies invert and darken by design, and may push a blob out of sight: there it stays visible in most draws.
+    """
     pixels = np.full((48, 48, 3), 40, np.uint8)
     pixels[18:30, 18:30] = 220
+    brightest = visible = 0
     for number in range(50):
         out = transform(pixels, generator(number)).astype(float)
-        assert out.max() > 1.5 * np.median(out) + 10
+        brightest += bool(out.max() > 1.5 * np.median(out) + 10)
+        visible += bool(np.ptp(out) > 40)
+    assert visible >= 42
+    if isinstance(transform, Policy):
+        assert brightest == 50
+
+
+def record(shape, seed=0):
+    """A sample with a bright cue in the middle, its mask, its box and a keypoint at its corner."""
+    pixels, mask = image(shape, seed).copy() // 4, np.zeros(shape[:2], np.uint8)
+    top, left = shape[0] // 3, shape[1] // 3
+    pixels[top : 2 * top, left : 2 * left], mask[top : 2 * top, left : 2 * left] = 250, 2
+    box = (float(left), float(top), float(2 * left), float(2 * top), 5)
+    return Sample(id="a", pixels_HWC=pixels, mask_HW=mask, boxes=(box,), keypoints=((left, top), (-1.0, -1.0)), label=3, name="n")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_whole_record_has_the_image_of_a_call_and_leaves_the_generator_as_a_call_does(transform, shape):
+    sample = record(shape)
+    for number in range(30):
+        alone, whole = generator(number), generator(number)
+        found = transform.whole(sample, whole)
+        np.testing.assert_array_equal(found.pixels_HWC, transform(sample.pixels_HWC, alone))
+        assert alone.integers(2**62) == whole.integers(2**62)
+        assert (found.mask_HW.shape, found.mask_HW.dtype) == (shape[:2], np.uint8)
+        assert set(np.unique(found.mask_HW)) <= {0, 2}
+        assert (found.id, found.label, found.name, len(found.keypoints)) == ("a", 3, "n", 2)
+        assert found.keypoints[1] == (-1.0, -1.0)
+        assert all(0 <= x0 < x1 <= shape[1] and 0 <= y0 < y1 <= shape[0] and label == 5 for x0, y0, x1, y1, label in found.boxes)
+
+
+def test_the_mask_and_the_box_stay_on_the_cue(transform):
+    """In colour of one level the cue can be found again in the image by itself."""
+    sample = record((48, 48, 1))
+    plain = Sample(id="a", pixels_HWC=np.where(sample.mask_HW[:, :, None] > 0, 250, 30).astype(np.uint8), mask_HW=sample.mask_HW,
+                   boxes=sample.boxes)  # fmt: skip
+    compared = 0
+    for number in range(60):
+        found = transform.whole(plain, generator(number))
+        inside = found.pixels_HWC[:, :, 0][found.mask_HW == 2]
+        if len(inside) < 100:
+            assert sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1, _ in found.boxes) < 3 * max(len(inside), 30)
+            continue
+        rows, columns = np.nonzero(found.mask_HW == 2)
+        x0, y0, x1, y1, _ = found.boxes[0]
+        tight = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert (x0, y0, x1, y1) == pytest.approx(tight, abs=2.6 + (0 if isinstance(transform, Policy) else 12))
+        level = np.median(inside)
+        assert (np.abs(inside - level) < 20).mean() > 0.7  # the mask covers one level, but for interpolated edges: the cue
+        compared += 1
+    assert compared >= 40
+
+
+def test_single_steps_and_what_was_drawn_can_be_looked_at(transform):
+    pixels = image((32, 32, 3))
+    steps = transform.alone()
+    assert steps
+    for name, step in steps:
+        assert name
+        assert step(pixels, generator(0)).shape == pixels.shape
+    assert any((step(pixels, generator(0)) != pixels).any() for _, step in steps)
+    transform(pixels, generator(0))
+    drawn = transform.applied()
+    assert drawn
+    assert all(isinstance(value, int | float) for step in drawn for value in step.values())
 
 
 def test_it_describes_itself_in_json(transform):

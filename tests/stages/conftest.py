@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline.core.artifact import write_json
-from pipeline.core.contracts import Sample
-from pipeline.core.decode import sample_id
+from pipeline.core.record import Sample
 from pipeline.core.store import write_shards
+from pipeline.images.decode import sample_id
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Folders:
 
 @pytest.fixture
 def published(tmp_path):
-    """A function `(name=, classes=, channels=, height=, width=, counts=, poison=)` -> Folders.
+    """A function `(name=, classes=, channels=, height=, width=, counts=, poison=, target=, origin=)` -> Folders.
 
-    Two folders of equal arguments hold equal samples; `poison` is a grey level that val and test get, with absurd targets.
+    Two folders of equal arguments hold equal samples; `poison` is a grey level that val and test get, with absurd targets;
+    `target` puts the target on the card; `origin` maps a split to the origin of its samples.
     """
 
-    def build(name="store", *, classes=("even", "odd"), channels=1, height=8, width=8, counts=(40, 10, 10), poison=None):
+    def build(name="store", *, classes=("even", "odd"), channels=1, height=8, width=8, counts=(40, 10, 10), poison=None, target=False,
+              origin=()):  # fmt: skip
         rng = np.random.default_rng(0)
         samples, ids = [], {"train": [], "val": [], "test": []}
         for split, count in zip(ids, counts, strict=True):
@@ -42,7 +44,7 @@ def published(tmp_path):
                 label = number % len(classes) if classes else -1
                 samples.append(Sample(
                     id=sample_id(pixels), pixels_HWC=pixels, label=label, target=target, weight=1 / (number + 1),
-                    group=f"g{number // 4}", order=number, name=f"image {number}",
+                    group=f"g{number // 4}", order=number, name=f"image {number}", origin=dict(origin).get(split, "real"),
                 ))  # fmt: skip
                 ids[split].append(samples[-1].id)
         ingest, folder = tmp_path / name / "ingest", tmp_path / name / "split"
@@ -50,6 +52,8 @@ def published(tmp_path):
         folder.mkdir()
         write_shards(ingest, samples, shard_size=16)
         card = {"name": "toy", "classes": list(classes), "channels": channels, "height": height, "width": width}
+        if target:
+            card["target"] = {"name": "level", "unit": "", "low": 0.0, "high": 10.0}
         write_json(ingest / "card.json", card)
         write_json(folder / "split.json", ids)
         return Folders(ingest, folder, ids)

@@ -1,21 +1,19 @@
 """The stage augment: the train split only, provenance, determinism, and a valid empty artifact."""
 
-import filecmp
-from pathlib import Path
-
 import numpy as np
 import pytest
-import yaml
 
 from pipeline.core.artifact import read_json
-from pipeline.core.decode import sample_id
 from pipeline.core.errors import PersonError
 from pipeline.core.section import read_section
 from pipeline.core.store import Samples, open_samples
+from pipeline.images.decode import sample_id
 from pipeline.stages import augment
+from tests.augmenting import config, content, embedded, planted, run
 
-CONF = Path(__file__).resolve().parents[2] / "conf/transform"
-FILES = ["before_after.png", "policy.json", "section.json", "shards"]
+FILES = [
+    "alone.png", "before_after.png", "features.npy", "ids.txt", "policy.json", "preservation.json", "section.json", "shards", "shards.json",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -23,20 +21,6 @@ def small_sheets(monkeypatch):
     """Drawing is slow."""
     monkeypatch.setattr(augment, "SHOWN", 1)
     monkeypatch.setattr(augment, "DRAWS", 2)
-
-
-def config(option="light", **changed):
-    return {
-        "transform": yaml.safe_load((CONF / f"{option}.yaml").read_text()),
-        "augment": {"copies": 2, "fraction": 0.25, **changed},
-        "seed": 0,
-    }
-
-
-def run(folders, out, cfg):
-    out.mkdir()
-    said = augment.run(cfg, out, ingest=folders.ingest, split=folders.split)
-    return said, open_samples(out)
 
 
 def test_copies_of_a_seeded_fraction_of_the_train_split_with_their_provenance(published, tmp_path):
@@ -60,7 +44,7 @@ def test_copies_of_a_seeded_fraction_of_the_train_split_with_their_provenance(pu
             parent.group,
         )
         assert sample.pixels_HWC.shape == parent.pixels_HWC.shape
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+    assert set(FILES) <= {path.name for path in (tmp_path / "out").iterdir()} <= {*FILES, "judged_otherwise.png"}
     policy = read_json(tmp_path / "out" / "policy.json")
     assert policy["transforms"][0]["__class_fullname__"] == "Affine"
     assert (policy["parents"], policy["samples"]) == (10, 20)
@@ -70,18 +54,41 @@ def test_only_pixels_of_the_train_split_are_read(published, tmp_path, monkeypatc
     folders = published()
     read = []
     original = Samples.pixels
-    monkeypatch.setattr(Samples, "pixels", lambda self, position: read.append(self.ids[position]) or original(self, position))
+
+    def spy(self, position):
+        if self.directory == folders.ingest:
+            read.append(self.ids[position])
+        return original(self, position)
+
+    embedded(folders)
+    monkeypatch.setattr(Samples, "pixels", spy)
     run(folders, tmp_path / "out", config(fraction=1.0))
     assert set(read) == set(folders.ids["train"])
+
+
+def test_the_store_itself_refuses_the_other_splits(published, tmp_path, monkeypatch):
+    """The stage holds samples of which no other can be read, so a later mistake in it stops instead of leaking."""
+    folders = published()
+    allowed = []
+    original = augment._pictures
+
+    def spy(out, policy, samples, *arguments, **named):
+        allowed.extend(samples.allowed)
+        with pytest.raises(AssertionError, match="not among those that may be read"):
+            samples.pixels(samples.index[folders.ids["test"][0]])
+        return original(out, policy, samples, *arguments, **named)
+
+    monkeypatch.setattr(augment, "_pictures", spy)
+    run(folders, tmp_path / "out", config())
+    assert sum(allowed) == 40
 
 
 def test_twice_gives_the_same_bytes_and_another_seed_others(published, tmp_path):
     folders = published()
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run(folders, tmp_path / name, {**config(), "seed": seed})
-    assert (tmp_path / "a/shards/00000.arrow").read_bytes() != (tmp_path / "c/shards/00000.arrow").read_bytes()
-    for name in ("shards/00000.arrow", "policy.json", "before_after.png", "section.json"):
-        assert filecmp.cmp(tmp_path / "a" / name, tmp_path / "b" / name, shallow=False), name
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert read_json(tmp_path / "a/shards.json") != read_json(tmp_path / "c/shards.json")
 
 
 def test_a_draw_does_not_depend_on_who_else_is_augmented(published, tmp_path):
@@ -96,11 +103,14 @@ def test_none_and_no_copies_publish_a_valid_empty_artifact(published, tmp_path):
     said, made = run(folders, tmp_path / "none", config("none"))
     assert len(made) == 0
     assert said == "no augmentation (transform: none)"
-    assert sorted(path.name for path in (tmp_path / "none").iterdir()) == FILES
+    rest = set(FILES) - {"alone.png", "preservation.json"}
+    assert {path.name for path in (tmp_path / "none").iterdir()} == rest
     said, made = run(folders, tmp_path / "zero", config(copies=0))
     assert len(made) == 0
     assert said.startswith("0 augmented samples of 0 ")
-    assert sorted(path.name for path in (tmp_path / "zero").iterdir()) == FILES
+    assert {path.name for path in (tmp_path / "zero").iterdir()} == rest | {"alone.png"}
+    assert np.load(tmp_path / "zero" / "features.npy").shape == (0, 0)
+    assert "was not checked" in " ".join(read_section(tmp_path / "zero").text)
     assert read_json(tmp_path / "zero" / "policy.json")["transforms"]  # the policy is still used while training
 
 
@@ -117,7 +127,7 @@ def test_a_draw_that_repeats_an_image_is_drawn_again_and_given_up_in_the_end(pub
     assert len(made) >= 38  # all eight draws of a copy are the identity once in 256
     assert not {*made.ids} & {*open_samples(folders.ingest).ids}
     left_out = 80 - len(made)
-    assert read_section(tmp_path / "out").warnings[0].startswith(f"{left_out} augmented copies were left out")
+    assert any(said.startswith(f"{left_out} augmented copies were left out") for said in read_section(tmp_path / "out").warnings)
 
 
 def test_a_policy_that_needs_square_images_says_so_on_others(published, tmp_path):
@@ -131,3 +141,26 @@ def test_colour_images_work(published, tmp_path):
     _, made = run(folders, tmp_path / "out", config("photo"))
     assert len(made) == 20
     assert all(np.ptp(sample.pixels_HWC) > 0 for sample in made)
+
+
+def test_features_are_those_of_the_augmented_samples_in_their_order(published, tmp_path):
+    _, made = run(published(), tmp_path / "out", config())
+    features = np.load(tmp_path / "out/features.npy")
+    assert (tmp_path / "out/ids.txt").read_text().split() == made.ids
+    assert features.dtype == np.float32
+    np.testing.assert_array_equal(features, made.batch(range(len(made))).reshape(len(made), -1) / np.float32(255))
+
+
+def test_masks_boxes_and_keypoints_are_published_with_the_image_that_they_belong_to(tmp_path):
+    folders = planted(tmp_path)
+    _, made = run(folders, tmp_path / "out", config("symmetries", fraction=1.0))
+    assert len(made) >= 40
+    moved = 0
+    for sample in made:
+        bright = sample.pixels_HWC[:, :, 0] > 150
+        np.testing.assert_array_equal(sample.mask_HW == 1, bright)
+        rows, columns = np.nonzero(bright)
+        assert sample.boxes == ((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, sample.label),)
+        assert all(bright[round(y), round(x)] for x, y in sample.keypoints)
+        moved += sample.boxes != folders.samples[folders.ids["train"].index(sample.parent)].boxes
+    assert moved > 20

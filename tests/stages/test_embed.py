@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.core.contracts import Sample
 from pipeline.core.errors import PersonError
+from pipeline.core.record import Sample
 from pipeline.core.store import write_shards
 from pipeline.embedder import pixels
 from pipeline.stages import embed

@@ -3,7 +3,11 @@
 import csv
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +15,15 @@ import pytest
 import yaml
 from PIL import Image
 
+from pipeline.core import shards
 from pipeline.core.artifact import sha256
-from pipeline.core.contracts import Rejected, Sample
 from pipeline.core.errors import PersonError
+from pipeline.core.record import Entry, Rejected, Sample
 from pipeline.core.store import open_samples
+from pipeline.intake import items as items_module
+from pipeline.intake import page as ingest_page
+from pipeline.intake.intake import Intake
 from pipeline.stages import ingest
-from pipeline.stages.ingest import Intake
 
 
 @pytest.fixture
@@ -37,9 +44,11 @@ def source(tmp_path):
     return folder
 
 
-def run(settings, out, source, **changes):
+def run(settings, out, source, items=None, **changes):
     out.mkdir(parents=True)
-    return ingest.run({**settings, "ingest": {**settings["ingest"], **changes}}, out, source=source)
+    if items is not None:
+        items.mkdir(exist_ok=True)
+    return ingest.run({**settings, "ingest": {**settings["ingest"], **changes}}, out, source=source, items=items)
 
 
 def quarantine(out):
@@ -75,9 +84,11 @@ def test_card_shards_and_section(settings, source, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "card.json",
         "contact_sheet.png",
+        "overlaps.json",
         "quarantine.csv",
         "section.json",
         "shards",
+        "shards.json",
     ]
 
 
@@ -233,3 +244,310 @@ def test_digits_need_no_source(project, settings, tmp_path):
     node = yaml.safe_load((project / "conf/dataset/digits.yaml").read_text())
     said = run({**settings, "dataset": {**node, "limit": 100}}, tmp_path / "out", Path("nowhere"), channels=1)
     assert said.startswith("Handwritten digits: 100 images of 8 x 8 pixels, grey, 10 classes")
+
+
+# --- archives
+
+
+def archived(source, folder, kind, *, wrapped=False):
+    folder.mkdir()
+    shutil.make_archive(str(folder / "data"), kind, source.parent if wrapped else source, source.name if wrapped else ".")
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "wrapped"), [("zip", False), ("gztar", True), ("tar", False), ("xztar", True)])
+def test_an_archive_gives_the_same_shards_as_its_folder(settings, source, tmp_path, kind, wrapped):
+    run(settings, tmp_path / "plain", source)
+    packed = archived(source, tmp_path / "packed", kind, wrapped=wrapped)
+    run(settings, tmp_path / "out", packed, tmp_path / "items")
+    assert (tmp_path / "out/shards.json").read_text() == (tmp_path / "plain/shards.json").read_text()
+    assert last(tmp_path / "items")["decoded"] == 30
+    age(tmp_path / "items")
+    run(settings, tmp_path / "again", packed, tmp_path / "items")
+    assert last(tmp_path / "items")["decoded"] == 0
+    assert digests(tmp_path / "again") == digests(tmp_path / "out")
+
+
+def test_another_archive_takes_the_place_of_the_one_before(settings, source, tmp_path):
+    packed = archived(source, tmp_path / "packed", "zip")
+    run(settings, tmp_path / "one", packed, tmp_path / "items")
+    (source / "cat/0.png").unlink()
+    shutil.make_archive(str(packed / "data"), "zip", source, ".")
+    run(settings, tmp_path / "two", packed, tmp_path / "items")
+    assert len(list((tmp_path / "items/unpacked").iterdir())) == 1
+    assert json.loads((tmp_path / "two/card.json").read_text())["samples"] == 29
+
+
+def test_an_archive_that_is_too_large_stops_with_its_line(settings, source, tmp_path):
+    packed = archived(source, tmp_path / "packed", "zip")
+    with pytest.raises(PersonError, match="data"):
+        run(settings, tmp_path / "out", packed, tmp_path / "items", archive_members=10)
+    assert not list((tmp_path / "items/unpacked").glob("*"))
+
+
+# --- what the run before knew
+
+
+def last(items):
+    return json.loads((items / "last.json").read_text())
+
+
+def age(*folders):
+    """Make the clock of the next run stand three seconds later, as it does between two runs of a person."""
+    for folder in folders:
+        for path in folder.rglob("*"):
+            os.utime(path, ns=(10**9, 10**9))
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Runs look at their files long after these were written."""
+    real = items_module.time.time_ns
+    monkeypatch.setattr(items_module.time, "time_ns", lambda: real() + 10**10)
+    quick = lambda images, titles, path, **_: Image.fromarray(np.concatenate(images)).save(path)  # noqa: E731 - no matplotlib
+    monkeypatch.setattr(ingest_page, "sheet", quick)
+
+
+@pytest.mark.usefixtures("later")
+def test_the_second_run_reads_and_decodes_nothing_and_writes_the_same_bytes(settings, source, tmp_path):
+    (source / "cat/bad.jpg").write_bytes(b"")
+    for name in ("one", "two"):
+        run(settings, tmp_path / name, source, tmp_path / "items", max_bad_fraction=0.5)
+    run(settings, tmp_path / "without", source, max_bad_fraction=0.5)
+    found = last(tmp_path / "items")
+    assert (found["files"], found["known"], found["read"], found["decoded"]) == (31, 31, 0, 0)
+    assert found["linked"] == found["shards"]
+    assert digests(tmp_path / "one") == digests(tmp_path / "two") == digests(tmp_path / "without")
+
+
+@pytest.mark.usefixtures("later")
+def test_only_what_changed_is_decoded_and_the_bytes_are_those_of_a_run_that_knows_nothing(
+    settings, source, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 8 * 8 * 3 * 4)  # four samples a shard
+    run(settings, tmp_path / "one", source, tmp_path / "items")
+    names = set(json.loads((tmp_path / "one/shards.json").read_text()))
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(source / "cat/new.png")
+    shutil.copyfile(source / "emu/9.png", source / "emu/9b.png")
+    (source / "emu/9.png").unlink()
+    Image.new("RGB", (9, 9), (3, 2, 1)).save(source / "dog/4.png")
+    (source / "dog/7.png").unlink()
+    run(settings, tmp_path / "two", source, tmp_path / "items")
+    run(settings, tmp_path / "fresh", source)
+    assert digests(tmp_path / "two") == digests(tmp_path / "fresh")
+    found = last(tmp_path / "items")
+    assert (found["files"], found["decoded"], found["read"], found["known"]) == (30, 2, 3, 28)
+    written = set(json.loads((tmp_path / "two/shards.json").read_text())) - names
+    assert found["shards"] - found["linked"] == len(written) <= 6
+
+
+def test_a_file_that_has_just_changed_is_read_again_though_its_size_and_time_are_the_same(settings, source, tmp_path):
+    """Its times are too near to the run to say anything, as git has it; content decides."""
+    run(settings, tmp_path / "one", source, tmp_path / "items")
+    run(settings, tmp_path / "two", source, tmp_path / "items")
+    assert last(tmp_path / "items") | {"shards": 0, "linked": 0} == {
+        "files": 30, "known": 30, "read": 30, "decoded": 0, "shards": 0, "linked": 0}  # fmt: skip
+
+
+@pytest.mark.usefixtures("later")
+def test_a_change_that_keeps_size_and_modification_time_is_seen(settings, source, tmp_path):
+    settings["ingest"]["min_side"] = 1
+    path = source / "cat/flat.bmp"
+    Image.new("RGB", (9, 9), (1, 2, 3)).save(path)
+    before = path.stat()
+    run(settings, tmp_path / "one", source, tmp_path / "items")
+    Image.new("RGB", (9, 9), (3, 2, 1)).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    run(settings, tmp_path / "two", source, tmp_path / "items")
+    assert last(tmp_path / "items")["decoded"] == 1
+    run(settings, tmp_path / "fresh", source)
+    assert digests(tmp_path / "two") == digests(tmp_path / "fresh")
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("change", [{"background": 3}, {"fit": "crop"}, {"height": 9}])
+def test_other_settings_or_other_code_decode_everything_again(settings, source, tmp_path, change):
+    run(settings, tmp_path / "one", source, tmp_path / "items")
+    run(settings, tmp_path / "two", source, tmp_path / "items", **change)
+    assert last(tmp_path / "items")["decoded"] == 30
+    run({**settings, "code": {"ingest": {"modules": "x"}}}, tmp_path / "three", source, tmp_path / "items", **change)
+    assert last(tmp_path / "items")["decoded"] == 30
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("part", ["known.json", "shards", "sheet"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "empty"])
+def test_a_damaged_memory_is_not_believed(settings, source, tmp_path, part, damage):
+    run(settings, tmp_path / "fresh", source)
+    run(settings, tmp_path / "one", source, tmp_path / "items")
+    path = tmp_path / "items" / part
+    path = path if path.is_file() else next(path.iterdir())
+    before, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes({"flip": bytes(data), "cut": bytes(data[:-20]), "empty": b""}[damage])
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    run(settings, tmp_path / "two", source, tmp_path / "items")
+    assert last(tmp_path / "items")["decoded"] == (0 if part == "sheet" else 30)
+    assert digests(tmp_path / "two") == digests(tmp_path / "fresh")
+    run(settings, tmp_path / "three", source, tmp_path / "items")
+    assert last(tmp_path / "items")["decoded"] == 0
+    assert digests(tmp_path / "three") == digests(tmp_path / "fresh")
+
+
+@pytest.mark.usefixtures("later")
+def test_what_a_run_does_not_use_is_forgotten(settings, source, tmp_path):
+    run(settings, tmp_path / "one", source, tmp_path / "items")
+    size = sum(path.stat().st_size for path in (tmp_path / "items").rglob("*") if path.is_file())
+    for number in range(2, 10):
+        for name in ("cat", "dog", "emu"):
+            (source / name / f"{number}.png").unlink()
+    run(settings, tmp_path / "two", source, tmp_path / "items")
+    assert sum(path.stat().st_size for path in (tmp_path / "items").rglob("*") if path.is_file()) < size
+    assert {path.name for path in (tmp_path / "items/shards").iterdir()} == set(
+        json.loads((tmp_path / "two/shards.json").read_text())
+    )
+    assert len(list((tmp_path / "items/sheet").iterdir())) == 1
+
+
+@pytest.mark.usefixtures("later")
+def test_conflicting_images_are_not_decoded_again_either(settings, source, tmp_path):
+    shutil.copyfile(source / "cat/3.png", source / "dog/x.png")
+    for name in ("one", "two"):
+        run(settings, tmp_path / name, source, tmp_path / "items", conflicts="drop", max_bad_fraction=0.0)
+    assert last(tmp_path / "items")["decoded"] == 0
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+
+
+@pytest.mark.usefixtures("later")
+def test_a_run_that_stops_keeps_what_it_has_decoded(settings, source, tmp_path):
+    (source / "cat/cut.png").write_bytes(b"")
+    with pytest.raises(PersonError, match="cannot be used"):
+        run(settings, tmp_path / "one", source, tmp_path / "items", max_bad_fraction=0.0)
+    (source / "cat/cut.png").unlink()
+    run(settings, tmp_path / "two", source, tmp_path / "items")
+    assert last(tmp_path / "items")["decoded"] == 0
+
+
+# --- parts of files
+
+
+class Annotated:
+    """Two crops, a mask, boxes and keypoints of one file."""
+
+    def __init__(self, *, source):
+        self.source = source
+
+    def card(self):
+        return {"name": "n", "source": "s", "license": "l", "citation": "", "classes": ["a", "b"], "target": None}
+
+    def __len__(self):
+        return 4
+
+    def entries(self):
+        whole = {"read": (self.source / "image.png").read_bytes, "boxes": ((2.0, 2.0, 10.0, 6.0, 1),), "keypoints": ((4.0, 4.0),)}
+        yield Entry("whole", label=0, read_mask=(self.source / "mask.png").read_bytes, given="train", **whole)
+        yield Entry("left", label=0, crop=(0.0, 0.0, 8.0, 16.0), **whole)
+        yield Entry("right", label=1, crop=(8.0, 0.0, 16.0, 16.0), given="test", **whole)
+        yield Entry("pixels", lambda: np.full((16, 16, 3), 9, np.uint8), label=1)
+
+
+@pytest.mark.usefixtures("later")
+def test_crops_masks_boxes_keypoints_and_splits_reach_the_store_and_are_known_the_next_time(settings, tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    source.mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    mask = np.kron(np.arange(4, dtype=np.uint8).reshape(2, 2), np.ones((8, 8), np.uint8))
+    Image.fromarray(picture).save(source / "image.png")
+    Image.fromarray(mask).save(source / "mask.png")
+    monkeypatch.setattr(ingest, "build", lambda node, source: Annotated(source=source))
+    for name in ("one", "two"):
+        run(settings, tmp_path / name, source, tmp_path / "items")
+    assert last(tmp_path / "items") | {"shards": 0, "linked": 0} == {
+        "files": 4, "known": 4, "read": 1, "decoded": 0, "shards": 0, "linked": 0}  # fmt: skip
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    samples = open_samples(tmp_path / "two")
+    assert samples.columns["given"].tolist() == ["train", "", "test", ""]
+    assert np.array_equal(samples.mask(0), np.kron(np.arange(4, dtype=np.uint8).reshape(2, 2), np.ones((4, 4), np.uint8)))
+    assert [samples.mask(place) for place in (1, 2, 3)] == [None] * 3
+    assert samples.boxes(0) == ((1.0, 1.0, 5.0, 3.0, 1),)
+    assert samples.boxes(1) == ((2.0, 1.0, 8.0, 3.0, 1),)
+    assert samples.boxes(2) == ((0.0, 1.0, 2.0, 3.0, 1),)
+    assert samples.keypoints(1) == ((4.0, 2.0),)
+    assert samples.keypoints(2) == ((-1.0, -1.0),)
+    assert (samples.pixels(3) == 9).all()
+    monkeypatch.setattr(Annotated, "entries", lambda self: (replace(entry, boxes=()) for entry in ENTRIES(self)))
+    run(settings, tmp_path / "three", source, tmp_path / "items")
+    assert last(tmp_path / "items")["decoded"] == 3
+    assert open_samples(tmp_path / "three").boxes(0) == ()
+
+
+ENTRIES = Annotated.entries
+
+
+def test_a_file_that_cannot_be_read_or_is_too_large_is_put_aside(settings, source, tmp_path, monkeypatch):
+    gone = source / "cat/gone.png"
+    gone.write_bytes(b"x")
+    large = source / "dog/large.png"
+    with large.open("wb") as file:
+        file.truncate(9 * 40_000_000 + 5_000_000)
+    real = ingest.build
+
+    def build(node, **facts):
+        part = real(node, **facts)
+        len(part)
+        gone.unlink()
+        return part
+
+    monkeypatch.setattr(ingest, "build", build)
+    run(settings, tmp_path / "out", source, max_bad_fraction=0.5)
+    assert quarantine(tmp_path / "out") == [
+        ["cat/gone.png", "cannot be read: No such file or directory"],
+        ["dog/large.png", "too large: 365000000 bytes, and an image of max_pixels has at most 324194304"],
+    ]
+
+
+# --- memory
+
+MEMORY = """
+import json, resource, shutil, sys
+from pathlib import Path
+from pipeline.stages import ingest
+
+if __name__ == "__main__":
+    cfg, out, source, items = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
+    out.mkdir()
+    items.mkdir()
+    ingest.run(cfg, out, source=source, items=items)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_data(settings, tmp_path, project):
+    """Acceptance 7 and goal 7: eight times the data in at most 1.10 times the memory, also where that is more than all of it."""
+    (tmp_path / "run.py").write_text(MEMORY)
+    cfg = {**settings, "ingest": {**settings["ingest"], "height": 256, "width": 256}}
+    peaks = []
+    for count in (256, 2048):
+        source = tmp_path / f"source{count}"
+        for number in range(count):
+            small = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            path = source / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(small).resize((256, 256), Image.Resampling.NEAREST).save(path)
+        words = [
+            sys.executable,
+            str(tmp_path / "run.py"),
+            json.dumps(cfg),
+            *(str(tmp_path / f"{name}{count}") for name in ("out", "source", "items")),
+        ]
+        done = subprocess.run(words, cwd=project, env={**os.environ, "PYTHONPATH": str(project)}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout.split()[-1]) * 1024)
+        stored = sum(path.stat().st_size for path in (tmp_path / f"out{count}/shards").iterdir())
+    print(f"peak {peaks[0] >> 20} MB for 1x, {peaks[1] >> 20} MB for 8x ({stored >> 20} MB stored): {peaks[1] / peaks[0]:.3f}")
+    assert peaks[1] <= 1.10 * peaks[0]
+    assert peaks[1] < stored

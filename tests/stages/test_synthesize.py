@@ -2,6 +2,7 @@
 
 import csv
 import filecmp
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,22 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from pipeline.core import pictures
 from pipeline.core.artifact import read_json, sha256, write_json
 from pipeline.core.errors import PersonError
 from pipeline.core.parts import build
 from pipeline.core.section import read_section
-from pipeline.core.store import Samples, open_samples
-from pipeline.stages import synthesize
+from pipeline.core.store import Samples, open_samples, write_shards
+from pipeline.stages import embed, synthesize
+from pipeline.synthesis.conditions import Chosen, choose, quantile_bins
+from pipeline.training.maker import Maker, drawn
+from tests import toy
 
-CONF = Path(__file__).resolve().parents[2] / "conf/generator/gan.yaml"
-FILES = ["generator.json", "generator.safetensors", "history.csv", "losses.png", "samples.png", "section.json", "shards"]
+CONF = Path(__file__).resolve().parents[2] / "conf"
+FILES = [
+    "features.npy", "gains.png", "gates.json", "generator.json", "generator.safetensors", "history.csv", "ids.txt", "losses.png",
+    "neighbours.png", "samples.png", "section.json", "shards",
+]  # fmt: skip
 SMALL = {
     "resolution": 8,
     "width": 4,
@@ -31,28 +39,55 @@ SMALL = {
 
 
 @pytest.fixture(autouse=True)
-def small_sheets(monkeypatch):
-    """Drawing is slow."""
-    monkeypatch.setattr(synthesize, "BESIDE", 1)
+def fast_sheets(monkeypatch):
+    """Drawing is slow: a sheet is the hash of what it shows."""
+    monkeypatch.setattr(pictures, "sheet", digest_of_sheet)
 
 
-def config(**changed):
-    generator = {**yaml.safe_load(CONF.read_text()), **SMALL, **changed}
-    return {"generator": generator, "synthesize": {"count": 7, "sheet": 2}, "seed": 0, "threads": 1}
+def digest_of_sheet(images, titles, path, **_):
+    path.write_bytes(hashlib.sha256(b"".join(image.tobytes() for image in images) + repr(titles).encode()).digest())
 
 
-def run(folders, out, cfg, scratch=None):
+def config(*, embedder="none", task="classification", stage=(), **changed):
+    numbers = yaml.safe_load((CONF / "config.yaml").read_text())["synthesize"]
+    small = {"count": 7, "sheet": 2, "gate_steps": 3, "gate_batch_size": 8, "gate_resamples": 10, "gate_side": 8}
+    return {
+        "generator": {**yaml.safe_load((CONF / "generator/gan.yaml").read_text()), **SMALL, **changed},
+        "synthesize": {**numbers, **small, **dict(stage)},
+        "embedder": toy.option("embedder", embedder),
+        "embed": {"batch_size": 16},
+        "task": toy.option("task", task),
+        "evaluate": {"coverage": 0.95, "resamples": 10, "mistakes": 4},
+        "seed": 0,
+        "threads": 1,
+    }
+
+
+def run(folders, out, cfg, scratch=None, augment=None):
     scratch = scratch or out.with_name(out.name + "-scratch")
-    out.mkdir()
+    embedded = out.with_name(out.name + "-embed")
+    if augment is None:
+        augment = out.with_name(out.name + "-augment")
+        write_shards(augment, [])
+    for folder in (out, embedded):
+        folder.mkdir()
     scratch.mkdir(exist_ok=True)
-    said = synthesize.run(cfg, out, ingest=folders.ingest, split=folders.split, scratch=scratch)
+    embed.run(cfg, embedded, ingest=folders.ingest)
+    said = synthesize.run(cfg, out, ingest=folders.ingest, embed=embedded, split=folders.split, augment=augment, scratch=scratch)
     return said, open_samples(out)
+
+
+def names(folder):
+    """Files of an artifact, without those of the store's index and of the snapshots."""
+    return sorted(path.name for path in folder.iterdir() if path.name not in {"shards.json", "grids"})
 
 
 def test_balanced_samples_with_the_shape_of_the_data_and_their_provenance(published, tmp_path):
     folders = published(channels=3, height=20, width=12)
     said, made = run(folders, tmp_path / "out", config())
-    assert said == "7 synthetic images of 2 conditions, by a generator trained 4 steps on 40 training images"
+    assert (
+        said == "7 synthetic images of 2 conditions, by a generator trained 4 steps on 40 training images; share for training 0"
+    )
     assert made.columns["label"].tolist() == [0, 1, 0, 1, 0, 1, 0]
     assert {sample.origin for sample in made} == {"synthetic"}
     assert {sample.pixels_HWC.shape for sample in made} == {(20, 12, 3)}
@@ -63,10 +98,9 @@ def test_balanced_samples_with_the_shape_of_the_data_and_their_provenance(publis
     assert facts["sha256"] == digest
     assert [entry["training_images"] for entry in facts["conditions"]] == [20, 20]
     np.testing.assert_allclose(made.columns["target"][:2], [1.9, 2.0], rtol=1e-6)  # mean target of each class, over train alone
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
-    section = read_section(tmp_path / "out")
-    assert "No gate has yet shown" in section.text[0]
-    assert "train.synthetic_share" in section.text[0]
+    assert names(tmp_path / "out") == FILES
+    assert [path.name for path in sorted((tmp_path / "out/grids").iterdir())] == [f"step_00000{n}.png" for n in (1, 2, 3, 4)]
+    assert "The share of synthetic samples that the gates allow is 0: " in read_section(tmp_path / "out").text[0]
 
 
 def test_the_published_weights_make_the_published_samples(published, tmp_path):
@@ -77,43 +111,54 @@ def test_the_published_weights_make_the_published_samples(published, tmp_path):
     gan = build(facts["part"])
     network = gan.generator(**facts["facts"])
     network.load_state_dict(load_file(tmp_path / "out" / "generator.safetensors"))
-    chosen = synthesize.Chosen(np.zeros(0, np.int64), np.zeros(0, np.int64), ["even", "odd"], [0, 1], [0.0, 0.0], [], 1)
-    again = synthesize.Maker(gan, network.eval(), chosen, seed=0, digest="").samples(7, height=8, width=8)
+    chosen = Chosen(np.zeros(0, np.int64), np.zeros(0, np.int64), ["even", "odd"], [0, 1], [0.0, 0.0], [], 1)
+    card = {"height": 8, "width": 8}
+    again = Maker("", set()).marked(drawn(gan, network.eval(), chosen, count=7, card=card, seed=0))
     assert [sample.id for sample in again] == made.ids
 
 
-def test_nothing_of_the_other_splits_reaches_the_generator(published, tmp_path, monkeypatch):
-    """With val and test poisoned (white images, targets of 1e6) every byte is the same, and none of their pixels is read."""
-    folders, poisoned = published("clean", classes=()), published("poisoned", classes=(), poison=250)
+def test_nothing_of_the_other_splits_reaches_the_generator_and_nobody_reads_the_test_split(published, tmp_path, monkeypatch):
+    """With val and test poisoned (white images, targets of 1e6) what is drawn is the same; gates read validation, nobody test."""
+    folders, poisoned = published("clean", classes=(), target=True), published("poisoned", classes=(), target=True, poison=250)
     assert folders.ids["train"] == poisoned.ids["train"]
     assert folders.ids["val"] != poisoned.ids["val"]
-    run(folders, tmp_path / "a", config())
+    cfg = config(task="regression", stage={"copy_ratio": 1e-9})
+    run(folders, tmp_path / "a", cfg)
     read = []
     original = Samples.pixels
     monkeypatch.setattr(Samples, "pixels", lambda self, position: read.append(self.ids[position]) or original(self, position))
-    run(poisoned, tmp_path / "b", config())
-    assert set(read) == set(folders.ids["train"])
-    for path in (path for path in (tmp_path / "a").rglob("*") if path.is_file()):
-        assert filecmp.cmp(path, tmp_path / "b" / path.relative_to(tmp_path / "a"), shallow=False), path
+    run(poisoned, tmp_path / "b", cfg)
+    assert not set(poisoned.ids["test"]) & set(read)
+    for name in ("generator.safetensors", "generator.json", "history.csv", "losses.png"):
+        assert filecmp.cmp(tmp_path / "a" / name, tmp_path / "b" / name, shallow=False), name
+    assert open_samples(tmp_path / "a").ids == open_samples(tmp_path / "b").ids
 
 
 def test_a_stage_that_read_all_splits_would_be_seen(published, tmp_path, monkeypatch):
-    """Planted fault: the train list holds every sample."""
-    folders, poisoned = published("clean", classes=()), published("poisoned", classes=(), poison=250)
+    """Planted fault: the train list holds validation samples too."""
+    folders, poisoned = published("clean", classes=(), target=True), published("poisoned", classes=(), target=True, poison=250)
     for name, store in (("a", folders), ("b", poisoned)):
         ids = read_json(store.split / "split.json")
         write_json(store.split / "split.json", {**ids, "train": [*ids["train"], *ids["val"]]})
-        run(store, tmp_path / name, config())
+        run(store, tmp_path / name, config(task="regression"))
     assert not filecmp.cmp(tmp_path / "a/generator.safetensors", tmp_path / "b/generator.safetensors", shallow=False)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_synthetic_sample_in_validation_or_test_stops_the_stage(published, tmp_path, split):
+    """Planted fault: what a generator made came into the data."""
+    folders = published(origin={split: "synthetic"})
+    with pytest.raises(AssertionError, match=f"samples of {split} are not real"):
+        run(folders, tmp_path / "out", config())
 
 
 def test_twice_gives_the_same_bytes(published, tmp_path):
     folders = published()
     for name in ("a", "b"):
         run(folders, tmp_path / name, config())
-    names = [str(path.relative_to(tmp_path / "a")) for path in (tmp_path / "a").rglob("*") if path.is_file()]
-    assert len(names) == len(FILES)
-    for name in names:
+    found = [str(path.relative_to(tmp_path / "a")) for path in (tmp_path / "a").rglob("*") if path.is_file()]
+    assert len(found) > len(FILES)
+    for name in found:
         assert filecmp.cmp(tmp_path / "a" / name, tmp_path / "b" / name, shallow=False), name
 
 
@@ -133,13 +178,13 @@ def test_a_killed_stage_continues_from_its_scratch_to_the_same_bytes(published, 
             run(folders, tmp_path / "killed", config(), scratch=tmp_path / "kept")
     assert [path.name[:14] for path in (tmp_path / "kept").glob("*.ckpt")] == ["step=000000002"]
     run(folders, tmp_path / "again", config(), scratch=tmp_path / "kept")
-    for name in ("generator.safetensors", "history.csv", "shards/00000.arrow", "losses.png"):
-        assert filecmp.cmp(tmp_path / "whole" / name, tmp_path / "again" / name, shallow=False), name
+    for path in (path for path in (tmp_path / "whole").rglob("*") if path.is_file()):
+        assert filecmp.cmp(path, tmp_path / "again" / path.relative_to(tmp_path / "whole"), shallow=False), path
 
 
 def test_without_classes_the_condition_is_a_quantile_bin_of_the_target(published, tmp_path):
-    folders = published(classes=())
-    _, made = run(folders, tmp_path / "out", config(bins=4))
+    folders = published(classes=(), target=True)
+    _, made = run(folders, tmp_path / "out", config(bins=4, task="regression"))
     facts = read_json(tmp_path / "out" / "generator.json")["conditions"]
     assert [entry["name"] for entry in facts] == ["target 0 to 0.9", "target 1 to 1.9", "target 2 to 2.9", "target 3 to 3.9"]
     assert [entry["training_images"] for entry in facts] == [10, 10, 10, 10]
@@ -149,11 +194,11 @@ def test_without_classes_the_condition_is_a_quantile_bin_of_the_target(published
 
 def test_equal_targets_share_a_bin_and_missing_ones_have_none():
     values = np.asarray([0, 0, 0, 0, 0, 0, 1 / 3, 2 / 3, 1, 1, np.nan])
-    bins = synthesize.quantile_bins(values, 4)
+    bins = quantile_bins(values, 4)
     assert bins[-1] == -1
     assert len(set(bins[:6])) == 1
     assert bins[0] < bins[6] <= bins[7] <= bins[8] == bins[9]
-    assert synthesize.quantile_bins(np.asarray([np.nan]), 4).tolist() == [-1]
+    assert quantile_bins(np.asarray([np.nan]), 4).tolist() == [-1]
 
 
 def test_a_class_with_few_images_is_left_out_and_said_so(published, tmp_path):
@@ -163,12 +208,12 @@ def test_a_class_with_few_images_is_left_out_and_said_so(published, tmp_path):
     labels = samples.columns["label"][samples.positions(train)]
     keep = [identity for identity, label in zip(train, labels, strict=True) if label != 1] + [train[1]]
     gan = build(config()["generator"])
-    chosen = synthesize.choose(samples, samples.positions(keep), list("abc"), gan=gan)
+    chosen = choose(samples, samples.positions(keep), list("abc"), bins=gan.bins, minimum=gan.minimum)
     assert (chosen.names, chosen.labels, chosen.left_out) == (["a", "c"], [0, 2], ["b (1)"])
     assert set(chosen.condition.tolist()) == {0, 1}
     assert train[1] not in [samples.ids[position] for position in chosen.positions]
     with pytest.raises(PersonError, match=r"no class has the 99 training images .* generator=none"):
-        synthesize.choose(samples, samples.positions(keep), list("abc"), gan=build(config(minimum=99)["generator"]))
+        choose(samples, samples.positions(keep), list("abc"), bins=4, minimum=99)
 
 
 def test_none_publishes_a_valid_empty_artifact(published, tmp_path):
@@ -176,7 +221,7 @@ def test_none_publishes_a_valid_empty_artifact(published, tmp_path):
     said, made = run(folders, tmp_path / "out", {**config(), "generator": {"_target_": None}})
     assert said == "no synthetic samples (generator: none)"
     assert len(made) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+    assert names(tmp_path / "out") == FILES
     assert load_file(tmp_path / "out" / "generator.safetensors") == {}
     with (tmp_path / "out" / "history.csv").open() as file:
         header = next(csv.reader(file))
@@ -186,27 +231,23 @@ def test_none_publishes_a_valid_empty_artifact(published, tmp_path):
 
 
 def test_a_count_of_zero_trains_and_publishes_no_sample(published, tmp_path):
-    cfg = config()
-    cfg["synthesize"] = {"count": 0, "sheet": 0}
-    _, made = run(published(), tmp_path / "out", cfg)
+    _, made = run(published(), tmp_path / "out", config(stage={"count": 0, "sheet": 0}))
     assert len(made) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+    assert names(tmp_path / "out") == FILES
+    assert read_json(tmp_path / "out/gates.json")["why"] == "no sample was drawn"
 
 
 def test_a_generator_without_variety_is_seen(published, tmp_path, monkeypatch):
     from pipeline.generator.gan import Gan
 
-    monkeypatch.setattr(Gan, "sample", lambda self, network, condition_B, z_BL: np.full((1, 8, 8, 1), 7, np.uint8))
+    monkeypatch.setattr(Gan, "sample", lambda self, network, condition_B, z_BL: np.full((len(z_BL), 8, 8, 1), 7, np.uint8))
     _, made = run(published(), tmp_path / "out", config())
     assert len(made) == 1
-    assert "6 synthetic images came a second time" in read_section(tmp_path / "out").warnings[0]
+    warnings = " ".join(read_section(tmp_path / "out").warnings)
+    assert "6 synthetic images came a second time" in warnings
+    assert "images of one condition are nearly the same" in warnings
 
 
-def test_resizing_keeps_the_mean_when_shrinking_and_the_shape_always():
-    rng = np.random.default_rng(0)
-    large = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
-    small = synthesize.resize(large, height=8, width=8)
-    blocks = large.reshape(8, 4, 8, 6, 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(small, blocks, atol=0.51)
-    assert synthesize.resize(large[:, :, :1], height=64, width=50).shape == (64, 50, 1)
-    assert synthesize.resize(large, height=32, width=48) is large
+def test_without_validation_samples_there_is_no_gate(published, tmp_path):
+    with pytest.raises(PersonError, match="validation split, which is empty"):
+        run(published(counts=(40, 0, 10)), tmp_path / "out", config())

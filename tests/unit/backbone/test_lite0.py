@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pipeline.backbone import lite0
-from pipeline.core.decode import Decoder
 from pipeline.core.errors import MissingPackageError, PersonError
+from pipeline.images.decode import Decoder
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 

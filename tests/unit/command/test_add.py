@@ -93,7 +93,7 @@ def fault(photos, kind, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "said"), [
-    ("a file", "is not a folder"), ("missing", "is not a folder"), ("empty", "holds no file"), ("link to a file", "is a link"),
+    ("a file", "is neither a folder nor an archive"), ("missing", "is neither a folder nor an archive"), ("empty", "holds no file"), ("link to a file", "is a link"),
     ("link to a folder", "is a link"), ("dangling link", "is a link"), ("a link itself", "is a link"), ("pipe", "neither a file nor"),
 ])  # fmt: skip
 def test_a_folder_that_cannot_be_kept_is_refused_and_nothing_is_left(root, photos, tmp_path, kind, said):

@@ -35,6 +35,10 @@ def test_the_page_holds_both_runs_their_differences_curves_and_pictures(made: Pa
     assert re.search(r"<td>good</td><td>30</td><td>4</td>|<td>good</td><td>4</td><td>30</td>", text)
 
 
+def test_the_page_says_how_often_the_test_split_was_opened(made: Path) -> None:
+    assert "In this workspace the test split was opened 0 times, by 0 different models." in made.read_text(encoding="utf-8")
+
+
 def test_the_page_is_self_contained(made: Path) -> None:
     text = made.read_text(encoding="utf-8")
     assert "default-src 'none'" in text
@@ -53,7 +57,7 @@ def test_what_runs_say_is_escaped() -> None:
         history={0: {evil: 1.0}},
         summary={f"section/{evil}": evil, evil: evil, "headline": 1.0, "headline_metric": evil, f"baseline/{evil}/x": 1.0},
     )
-    text = review.page([run, run], refused={evil: evil}, older=1)
+    text = review.page([run, run], refused={evil: evil}, older=1, looks=evil)
     assert "<script>alert" not in text
     assert text.count("<script") == 1
     assert "&lt;script&gt;alert(1)" in text

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from pipeline.command import verify
-from pipeline.core import artifact
+from pipeline.core import artifact, ledger
 from pipeline.core.errors import PersonError
 
 DVC = """
@@ -74,3 +74,37 @@ def test_nothing_published_is_said(root, capsys):
 def test_an_unknown_stage_names_the_nearest(root):
     with pytest.raises(PersonError, match="did you mean 'first'"):
         verify.main(["frist"])
+
+
+OPENS = """
+  exam: {cmd: x, deps: [data/train], outs: [data/exam], meta: {opens: test}}
+"""
+
+
+@pytest.fixture
+def examined(root):
+    (root / "dvc.yaml").write_text(DVC + OPENS)
+    for model in ("m1", "m2"):
+        ledger.record(root, stage="exam", identity=model, digests={"train": model})
+    make(root, "exam", "done", train="m2")
+    return root
+
+
+def test_the_looks_at_the_test_split_are_said(examined, capsys):
+    assert verify.main([]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "the test split was opened 2 times, by 2 different models"
+
+
+def test_a_removed_look_is_a_fault(examined, capsys):
+    path = examined / ledger.LEDGER
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[1])
+    assert verify.main([]) == 1
+    said = capsys.readouterr().out
+    assert "the test split was opened 1 time, by 1 different model (at least: .run/looks.jsonl, line 1 does not follow" in said
+    assert "begin a new one with  rm -f .run/looks.jsonl .run/looks.seal" in said
+
+
+def test_an_artifact_without_a_look_is_named_and_no_fault(examined, capsys):
+    make(examined, "exam", "done", train="m3")
+    assert verify.main([]) == 0
+    assert "data/exam was looked at elsewhere" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
-from pipeline.core import artifact, runner
+from pipeline.core import artifact, ledger, runner
 from pipeline.core.dag import Stage
 from pipeline.core.errors import PersonError
 
@@ -222,6 +222,30 @@ def test_another_rank_computes_and_does_not_publish(root):
     done = run(root, "second", RANK="1")
     assert "rank 1 is done" in done.stdout, done.stderr
     assert not (root / "data/second").exists()
+
+
+def test_a_stage_that_opens_the_test_split_leaves_a_line_outside_its_artifact(root):
+    assert run(root, "first").returncode == 0
+    assert ledger.read(root).entries == [], "a stage that opens nothing leaves none"
+    assert run(root, "second").returncode == 0
+    before = artifact.digest(root / "data/second")
+    (root / "dvc.yaml").write_text(DVC + "    meta: {opens: test}\n")
+    assert run(root, "second").returncode == 0
+    assert artifact.digest(root / "data/second") == before
+    (root / "pipeline/stages/second.py").write_text(SECOND % "raise ValueError('late')")
+    assert run(root, "second").returncode != 0
+    assert run(root, "second", RANK="1").returncode != 0
+    looks = ledger.read(root)
+    assert [entry["stage"] for entry in looks.entries] == ["second", "second"], "one that failed has looked; another rank is no look"
+    assert looks.models == 1
+    assert looks.faults == []
+    assert done_ledger_is_closed(root)
+
+
+def done_ledger_is_closed(root):
+    """A stage cannot read the ledger: it lies in the scratch, which is guarded."""
+    (root / "pipeline/stages/second.py").write_text(SECOND % "open('.run/looks.jsonl').close()")
+    return "opens .run/looks.jsonl, which dvc.yaml does not list" in run(root, "second").stderr
 
 
 def test_only_declared_keys_reach_the_stage(root):

@@ -5,30 +5,24 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pipeline.core.decode import Decoder
 from pipeline.core.errors import MissingPackageError
 from pipeline.dataset import elpv
 from pipeline.dataset.elpv import Elpv, runs
 
-DECODER = Decoder(
-    height=8, width=8, channels=1, fit="stretch", min_side=8, max_pixels=10**6, sixteen_bit="reject", background=255
-)
 ARGUMENTS = {"source": Path("none"), "positive_above": 0.5, "uncertain_weight": 0.5, "module_cells": 60}
 installed = pytest.mark.skipif(importlib.util.find_spec(elpv.PACKAGE) is None, reason="elpv-dataset is not installed")
 
 
 @installed
 def test_counts_labels_weights_and_groups_of_the_published_set():
-    found = list(Elpv(decode=DECODER.decode, **ARGUMENTS).samples())
-    assert len(found) == len(Elpv(decode=DECODER.decode, **ARGUMENTS)) == 2624
+    found = list(Elpv(**ARGUMENTS).entries())
+    assert len(found) == len(Elpv(**ARGUMENTS)) == 2624
     assert Counter(round(entry.target, 2) for entry in found) == {0.0: 1508, 0.33: 295, 0.67: 106, 1.0: 715}
     assert sum(entry.label for entry in found) == 106 + 715
     assert all((entry.weight == 0.5) == (0 < entry.target < 1) for entry in found)
-    assert [entry.order for entry in found] == list(range(2624))
-    assert [entry.name for entry in found[:2]] == ["cell0001.png", "cell0002.png"]
+    assert [entry.name for entry in found] == [f"cell{number:04d}.png" for number in range(1, 2625)]
     groups = [entry.group for entry in found]
     assert max(Counter(groups).values()) == 60
     assert 40 <= len(set(groups)) <= 48  # 44 modules in truth
@@ -38,15 +32,11 @@ def test_counts_labels_weights_and_groups_of_the_published_set():
 
 
 @installed
-def test_pixels_are_those_of_the_file():
-    decoder = Decoder(
-        height=300, width=300, channels=1, fit="stretch", min_side=8, max_pixels=10**6, sixteen_bit="reject", background=255
-    )
-    first = next(iter(Elpv(decode=decoder.decode, **ARGUMENTS).samples()))
-    from PIL import Image
-
+def test_bytes_are_those_of_the_file():
+    first = next(iter(Elpv(**ARGUMENTS).entries()))
     path = Path(importlib.util.find_spec(elpv.PACKAGE).origin).parent / "data" / "images" / first.name
-    assert np.array_equal(first.pixels_HWC[..., 0], np.asarray(Image.open(path)))
+    assert first.read() == path.read_bytes()
+    assert first.read()[:4] == b"\x89PNG"
 
 
 def test_runs_end_at_the_length_and_at_a_change_of_kind():
@@ -57,10 +47,10 @@ def test_runs_end_at_the_length_and_at_a_change_of_kind():
 def test_a_missing_package_names_the_command(monkeypatch):
     monkeypatch.setattr(elpv, "PACKAGE", "elpv_dataset_that_is_absent")
     with pytest.raises(MissingPackageError, match=r"pip install elpv-dataset  \(or: pip install -e '.\[datasets\]'\)"):
-        list(Elpv(decode=DECODER.decode, **ARGUMENTS).samples())
+        list(Elpv(**ARGUMENTS).entries())
 
 
 @pytest.mark.parametrize("change", [{"positive_above": 1.0}, {"uncertain_weight": 0.0}, {"module_cells": 0}])
 def test_ranges(change):
     with pytest.raises(ValueError, match="received"):
-        Elpv(decode=DECODER.decode, **{**ARGUMENTS, **change})
+        Elpv(**{**ARGUMENTS, **change})

@@ -42,6 +42,37 @@ def test_the_hinge_gradient_vanishes_beyond_the_margin():
     assert fake.grad.tolist() == [0.0, 0.5]
 
 
+def test_the_penalty_is_half_gamma_times_the_mean_squared_slope():
+    """Mescheder et al. 2018, eq. 9, against a score whose gradient is known: <w, x^2> has the slope 2 w x."""
+    x, weight = x_BCHW(3), torch.randn(3, 16, 16, generator=rng(7))
+    found = Gan(**numbers(r1=3.0)).penalty(lambda seen: (weight * seen**2).sum(dim=(1, 2, 3)), x)
+    assert found.item() == pytest.approx(3.0 / 2 * (2 * weight * x).square().sum(dim=(1, 2, 3)).mean().item(), rel=1e-5)
+    assert Gan(**numbers(r1=0.0)).penalty(lambda seen: seen.sum(dim=(1, 2, 3)), x) is None
+
+
+def test_the_gradient_of_the_penalty_equals_finite_differences():
+    torch.manual_seed(0)
+    network = ImageDiscriminator(resolution=16, width=2, conditions=2, channels=1, spectral=False).double()
+    gan, x, condition = Gan(**numbers(r1=2.0)), x_BCHW(2, 1).double(), torch.tensor([0, 1])
+
+    def penalty():
+        return gan.penalty(lambda seen: network(seen, condition), x)
+
+    penalty().backward()
+    weight = network.convolutions[0].weight
+    step = 1e-6
+    for place in ((0, 0, 0, 0), (1, 1, 2, 3)):
+        with torch.no_grad():
+            weight[place] += step
+        up = penalty().item()
+        with torch.no_grad():
+            weight[place] -= 2 * step
+        down = penalty().item()
+        with torch.no_grad():
+            weight[place] += step
+        assert weight.grad[place].item() == pytest.approx((up - down) / (2 * step), rel=1e-4, abs=1e-9)
+
+
 # ---------------------------------------------------------------------------------------------------------------- networks
 @pytest.mark.parametrize("resolution", [8, 16, 32, 64, 128])
 @pytest.mark.parametrize("channels", [1, 3])
@@ -74,6 +105,11 @@ def test_every_layer_of_the_discriminator_has_spectral_norm_one():
     assert len(norms) == 5
     assert max(norms) < 1.02
     assert min(norms) > 0.98
+
+
+def test_spectral_norm_is_an_option():
+    network = ImageDiscriminator(resolution=16, width=4, conditions=3, channels=3, spectral=False)
+    assert not any(hasattr(layer, "parametrizations") for layer in network.modules())
 
 
 def test_a_layer_without_spectral_norm_would_be_seen():
@@ -217,7 +253,7 @@ def test_the_generators_state_alone_decides_the_draw():
 @pytest.mark.parametrize(("changed", "said"), [
     ({"resolution": 48}, "8, 16, 32, 64 or 128"), ({"diffaugment": ["color"]}, "did you mean 'colour'"),
     ({"batch_size": 0}, "batch_size must be at least 1: received 0"), ({"lr_generator": -1.0}, "lr_generator"),
-    ({"ema": 1.0}, r"ema must be in \[0, 1\)"), ({"beta1": -0.1}, "beta1"),
+    ({"ema": 1.0}, r"ema must be in \[0, 1\)"), ({"beta1": -0.1}, "beta1"), ({"r1": -1.0}, "r1 must be between 0"),
 ])  # fmt: skip
 def test_numbers_out_of_range_are_refused(changed, said):
     with pytest.raises(PersonError, match=said):

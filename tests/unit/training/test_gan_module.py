@@ -9,8 +9,9 @@ import yaml
 
 from pipeline.core.errors import PersonError
 from pipeline.core.parts import build
+from pipeline.synthesis.stability import findings
 from pipeline.training.checkpoint import newest
-from pipeline.training.gan_module import GanModule, Images, train_gan
+from pipeline.training.gan_module import GanModule, Images, grid_steps, grids, train_gan
 
 CONF = Path(__file__).resolve().parents[3] / "conf/generator/gan.yaml"
 STEPS = 14
@@ -64,6 +65,92 @@ def test_a_stopped_training_resumes_to_the_same_bytes(tmp_path, monkeypatch, uni
     weights, rows = train(tmp_path)
     assert weights == uninterrupted[0]
     assert rows == uninterrupted[1]
+
+
+def test_a_stopped_training_with_the_penalty_resumes_to_the_same_bytes(tmp_path, monkeypatch):
+    changed = {"r1": 1.0, "spectral": False}
+    whole = train(tmp_path / "whole", **changed)
+    for stop in (5, 10):
+        with monkeypatch.context() as patched:
+            stop_at(patched, stop)
+            with pytest.raises(StopError):
+                train(tmp_path / "killed", **changed)
+        torch.manual_seed(stop)
+    assert train(tmp_path / "killed", **changed) == whole
+    assert all(row["penalty"] > 0 for row in whole[1])
+
+
+def test_the_penalty_keeps_the_slope_at_real_images_small(tmp_path):
+    slopes = [
+        train(tmp_path / str(r1), r1=r1, spectral=False, lr_discriminator=5e-3, max_steps=40)[1][-1] for r1 in (1e-6, 100.0)
+    ]
+    assert slopes[1]["penalty"] / 100.0 < 0.2 * slopes[0]["penalty"] / 1e-6
+
+
+def test_images_of_a_few_steps_are_kept_also_over_a_kill(tmp_path, monkeypatch):
+    train(tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        stop_at(patched, 9)
+        with pytest.raises(StopError):
+            train(tmp_path / "killed")
+    train(tmp_path / "killed")
+    kept = [grids(tmp_path / name) for name in ("whole", "killed")]
+    assert list(kept[0]) == grid_steps(STEPS) == [4, 7, 10, 14]
+    for step, images_SRRC in kept[0].items():
+        assert images_SRRC.shape == (16, 8, 8, 1)
+        np.testing.assert_array_equal(images_SRRC, kept[1][step])
+
+
+def test_watching_changes_no_bit_of_the_weights(tmp_path, uninterrupted):
+    assert train(tmp_path, log_every=1)[0] == uninterrupted[0]
+
+
+def test_a_generator_that_collapses_is_found_with_its_step(tmp_path, monkeypatch):
+    """Planted fault: from step 7 on the noise has no way into the generator."""
+    original = GanModule.training_step
+
+    def step(self, batch, number):
+        if self.global_step == 6:
+            with torch.no_grad():
+                self.generator.start.weight[:, : self.gan.latent] = 0
+                for norm in (self.generator.first, *self.generator.norms):
+                    norm.affine.weight[:, : self.gan.latent] = 0
+        return original(self, batch, number)
+
+    monkeypatch.setattr(GanModule, "training_step", step)
+    _, rows = train(tmp_path, log_every=1, lr_generator=1e-6)
+    (found,) = [one for one in findings(rows) if one.kind == "collapsed"]
+    assert found.step == 7
+
+
+def test_a_gradient_that_explodes_is_found_with_its_step(tmp_path, monkeypatch):
+    """Planted fault: from step 9 on the discriminator's learning rate is far too high."""
+    original = GanModule.training_step
+
+    def step(self, batch, number):
+        if self.global_step == 8:
+            self.optimizers(use_pl_optimizer=False)[1].param_groups[0]["lr"] = 3.0
+        return original(self, batch, number)
+
+    monkeypatch.setattr(GanModule, "training_step", step)
+    _, rows = train(tmp_path, log_every=1, spectral=False)
+    (found,) = [one for one in findings(rows) if one.kind == "exploded"]
+    assert 9 <= found.step <= 11
+
+
+def test_a_discriminator_that_has_won_is_found(tmp_path, monkeypatch):
+    """Planted fault: the generator does not move, and the discriminator learns its images apart."""
+    original = GanModule._backward
+
+    def backward(self, name, loss, optimiser):
+        norm = original(self, name, loss, optimiser)
+        if name == "generator":
+            optimiser.zero_grad()
+        return norm
+
+    monkeypatch.setattr(GanModule, "_backward", backward)
+    _, rows = train(tmp_path, spectral=False, lr_discriminator=1e-2, diffaugment=[], max_steps=120)
+    assert "saturated" in [one.kind for one in findings(rows)]
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, monkeypatch, uninterrupted):

@@ -13,7 +13,7 @@ from pipeline.model.resnet import ResNet
 from pipeline.training import stream as stream_module
 from pipeline.training.checkpoint import NAME, newest
 from pipeline.training.fit import fit
-from pipeline.training.inputs import FeatureInputs, Labels
+from pipeline.training.inputs import FeatureInputs, Labels, collate
 from pipeline.training.learner import Learner
 from pipeline.training.stream import StepStream
 from pipeline.training.watch import Validator, Watch, read_rows
@@ -55,7 +55,7 @@ def task():
     }, card=CARD)  # fmt: skip
 
 
-def train(folder, task, *, stop=None, workers=0, sampler=StepStream):
+def train(folder, task, *, stop=None, workers=0, sampler=StepStream, recipe=RECIPE):
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(3)
     rng = np.random.default_rng(0)
@@ -64,8 +64,8 @@ def train(folder, task, *, stop=None, workers=0, sampler=StepStream):
     model = ResNet(channels=1, height=8, width_pixels=8, outputs=3, mean=[0.5], std=[0.3], width=4, stages=2, dropout=0.3)
     _, start = newest(folder)
     stream = sampler(COUNT, batch_size=BATCH, max_steps=STEPS, start_step=start, seed=1)
-    learner = Learner(model, task=task, recipe=RECIPE, seed=5)
-    validator = Validator(lambda index: inputs[0, index], 9, task=task, batch_size=BATCH)
+    learner = Learner(model, task=task, recipe=recipe, seed=5)
+    validator = Validator(lambda rows: collate([inputs[0, row] for row in rows]), 9, task=task, batch_size=BATCH)
     watch = Watch(folder / "history.jsonl", start_step=start, recipe=RECIPE, validator=validator, tracker=None)
     loader = DataLoader(inputs, BATCH, sampler=stream, num_workers=workers)
     callbacks = [watch, *([StopAt(stop)] if stop else [])]
@@ -95,6 +95,17 @@ def test_chained_stops_end_with_the_same_bytes_and_history(folders, task):
     assert resumed == whole
     assert history == rows
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_mixed_batches_resume_to_the_same_bytes_and_are_not_the_plain_ones(folders, task, mix):
+    recipe = {**RECIPE, "mix": mix, "mix_alpha": 0.4}
+    whole, rows = train(folders[0], task, recipe=recipe)
+    resumed, history = chained(folders[1], task, [3, 8], recipe=recipe)
+    assert resumed == whole
+    assert history == rows
+    (folders[0].parent / "plain").mkdir()
+    assert train(folders[0].parent / "plain", task)[0] != whole
 
 
 @pytest.mark.multi

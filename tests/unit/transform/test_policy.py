@@ -47,10 +47,11 @@ def audit(*, keyed, workers):
     return seen
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")
 def test_draws_are_the_same_for_any_number_of_workers_and_never_repeat():
     reference = audit(keyed=True, workers=0)
     assert len(set(reference)) == EPOCHS * COUNT
-    for workers in (1, 2):
+    for workers in (1, 2, 4):
         assert audit(keyed=True, workers=workers) == reference
 
 

@@ -1,0 +1,225 @@
+"""Goals 4, 5 and 7: a first ingest, an ingest after one per cent has changed, and memory, beside their peers in one run.
+
+    python -m benchmarks.ingest                # 20,000 photographs of about 8 KB, five pairs; some minutes on two cores
+    python -m benchmarks.ingest --count 2000 --pairs 1
+
+Every measured thing is a process of its own below a temporary folder; CPU seconds are those of the process and of all its
+workers. Ours ends with the artifact's shards, card, statistics and page on disk, and with what the next run needs to know.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SIDE = 96  # pixels; stored at this size
+QUALITY = 95  # of JPEG, which with the noise below makes about 8 KB
+SETTLE = 2.2  # seconds until times of files are old enough to be believed
+ADDED, CHANGED, DELETED = 0.01, 0.001, 0.001  # of the files: goal 5
+
+
+def photograph(number: int) -> bytes:
+    """A JPEG of smooth colours under noise."""
+    from PIL import Image
+
+    rng = np.random.default_rng(number)
+    small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    noise = np.random.default_rng(number % 16).integers(-40, 41, (SIDE, SIDE, 3), dtype=np.int16)
+    pixels = np.clip(np.asarray(small, dtype=np.int16) + np.roll(noise, number, axis=(0, 1)), 0, 255).astype(np.uint8)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def make(folder: Path, numbers: range) -> None:
+    """Write photographs, in two classes."""
+    for number in numbers:
+        path = folder / "ab"[number % 2] / f"{number:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photograph(number))
+
+
+def ours(source: str, out: str, items: str) -> None:
+    """In a process of its own: the stage `ingest`."""
+    from multiprocessing import forkserver
+
+    from pipeline.stages import ingest
+
+    conf = yaml.safe_load((ROOT / "conf/config.yaml").read_text(encoding="utf-8"))["ingest"]
+    dataset = yaml.safe_load((ROOT / "conf/dataset/image_folder.yaml").read_text(encoding="utf-8"))
+    cfg = {"dataset": dataset, "ingest": {**conf, "height": SIDE, "width": SIDE, "channels": 3}}
+    shutil.rmtree(out, ignore_errors=True)
+    Path(out).mkdir()
+    Path(items).mkdir(exist_ok=True)
+    ingest.run(cfg, Path(out), source=Path(source), items=Path(items))
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]  # noqa: SLF001 - so that the time of the workers is counted
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def bare(source: str, decoder: str) -> None:
+    """In a process of its own: read, hash and decode every file, and keep nothing."""
+    import simplejpeg  # type: ignore[import-untyped]
+    from PIL import Image
+
+    for path in sorted(Path(source).rglob("*.jpg")):
+        data = path.read_bytes()
+        hashlib.sha256(data).digest()
+        if decoder == "pillow":
+            np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+        else:
+            simplejpeg.decode_jpeg(data, "RGB")
+
+
+def seconds(words: list[str], cwd: Path = ROOT) -> tuple[float, str]:
+    """CPU seconds of a process and its children, and the last line that it printed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"error: {' '.join(words)}: {done.stderr[-2000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return spent, (done.stdout.strip().splitlines() or [""])[-1]
+
+
+def itself(*words: object) -> list[str]:
+    """This script as a process."""
+    return [sys.executable, "-m", "benchmarks.ingest", "--do", *map(str, words)]
+
+
+def dvc_add(work: Path, source: Path) -> float:
+    """CPU seconds of `dvc add` of the folder in a fresh repository."""
+    shutil.rmtree(work / "dvc", ignore_errors=True)
+    (work / "dvc").mkdir()
+    seconds([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], work / "dvc")
+    shutil.copytree(source, work / "dvc/images", copy_function=os.link)
+    return seconds([sys.executable, "-m", "dvc", "add", "-q", "images"], work / "dvc")[0]
+
+
+def line(what: str, ratios: list[float], goal: str) -> str:
+    """One figure: the median of the pairs with its range."""
+    return f"{what:<64} {median(ratios):6.3f}  ({min(ratios):.3f} to {max(ratios):.3f}; {goal})"
+
+
+def first(work: Path, source: Path, pairs: int) -> None:
+    """Goal 4."""
+    peers: dict[str, Callable[[], float]] = {
+        "read + hash + decode by Pillow": lambda: seconds(itself("bare", source, "pillow"))[0],
+        "read + hash + decode by simplejpeg": lambda: seconds(itself("bare", source, "simplejpeg"))[0],
+        "dvc add of the folder": lambda: dvc_add(work, source),
+    }
+    for peer in peers.values():
+        peer()
+    ratios: dict[str, list[float]] = {name: [] for name in peers}
+    spent = []
+    for _ in range(pairs):
+        shutil.rmtree(work / "items", ignore_errors=True)
+        spent.append(seconds(itself("ours", source, work / "out", work / "items"))[0])
+        for name, peer in peers.items():
+            ratios[name].append(spent[-1] / peer())
+    print(f"goal 4, first ingest: {median(spent):.2f} CPU-s")
+    for name, found in ratios.items():
+        goal = "must 1.5, stretch 1.0" if "dvc" in name else "must 1.3, stretch 1.1"
+        print(line(f"  against {name}", found, goal))
+
+
+def change(source: Path, count: int) -> tuple[set[str], int]:
+    """Add at the end, change and delete anywhere; the names of what was touched, and how many are new or changed."""
+    rng = np.random.default_rng(0)
+    added, changed, deleted = (max(1, round(count * share)) for share in (ADDED, CHANGED, DELETED))
+    make(source, range(count, count + added))
+    touched = rng.choice(count, changed + deleted, replace=False)
+    for number in touched[:changed]:
+        (source / "ab"[number % 2] / f"{number:06d}.jpg").write_bytes(photograph(10**6 + int(number)))
+    for number in touched[changed:]:
+        (source / "ab"[number % 2] / f"{number:06d}.jpg").unlink()
+    return {f"{number:06d}" for number in touched}, added + changed
+
+
+def names_of(out: Path) -> dict[str, list[str]]:
+    """Shard -> the names of its samples."""
+    from pipeline.core.store import open_shards, shard_names
+
+    return {name: open_shards(out, out / "shards", [name]).columns["name"].tolist() for name in shard_names(out)}
+
+
+def again(work: Path, source: Path, count: int, pairs: int) -> None:
+    """Goal 5."""
+    ratios, told = [], {}
+    for number in range(pairs):
+        here = work / "changing"
+        shutil.rmtree(here, ignore_errors=True)
+        shutil.copytree(source, here, copy_function=shutil.copyfile)
+        shutil.rmtree(work / "items", ignore_errors=True)
+        time.sleep(SETTLE)
+        full = seconds(itself("ours", here, work / "out", work / "items"))[0]
+        before = names_of(work / "out")
+        touched, fresh = change(here, count)
+        ratios.append(seconds(itself("ours", here, work / "out", work / "items"))[0] / full)
+        told = json.loads((work / "items/last.json").read_text(encoding="utf-8"))
+        if number == 0:
+            hit = sum(any(Path(name).stem in touched for name in names) for names in before.values())
+            written = len(set(names_of(work / "out")) - set(before))
+            print(f"goal 5, {fresh} files new or changed, some deleted: {told['decoded']} decoded, {told['read']} read, "
+                  f"{told['known']} known; shards: {told['shards']}, {hit} hold a touched sample, {written} written")  # fmt: skip
+    print(line("  CPU against the full run of this stage", ratios, "must 0.05 of ingest + validate + augment"))
+
+
+def memory(work: Path, source: Path, count: int) -> None:
+    """Goal 7."""
+    peaks = []
+    for part in (count // 8, count):
+        here = work / "part"
+        shutil.rmtree(here, ignore_errors=True)
+        for path in sorted(source.rglob("*.jpg"), key=lambda path: path.stem)[:part]:
+            (here / path.parent.name).mkdir(parents=True, exist_ok=True)
+            os.link(path, here / path.parent.name / path.name)
+        shutil.rmtree(work / "items", ignore_errors=True)
+        peaks.append(int(seconds(itself("ours", here, work / "out", work / "items"))[1]) / 1024)
+    stored = sum(path.stat().st_size for path in (work / "out/shards").iterdir()) / 2**20
+    ratio = peaks[1] / peaks[0]
+    print(f"goal 7, peak memory: {peaks[0]:.0f} MB for {count // 8} images, {peaks[1]:.0f} MB for {count} "
+          f"({stored:.0f} MB stored): {ratio:.3f} (must 1.10, stretch 1.03)")  # fmt: skip
+
+
+def main() -> None:
+    """Print goals 4, 5 and 7."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=20_000, help="photographs")
+    parser.add_argument("--pairs", type=int, default=5, help="measurements of each ratio")
+    parser.add_argument("--do", nargs="+", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.do:
+        parts: dict[str, Callable[..., Any]] = {"ours": ours, "bare": bare}
+        parts[asked.do[0]](*asked.do[1:])
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        make(work / "source", range(asked.count))
+        size = sum(path.stat().st_size for path in (work / "source").rglob("*.jpg")) / asked.count
+        print(
+            f"{asked.count} photographs of {SIDE} x {SIDE} pixels, {size / 1000:.1f} kB each; CPU ratios, median of {asked.pairs}"
+        )
+        time.sleep(SETTLE)
+        first(work, work / "source", asked.pairs)
+        again(work, work / "source", asked.count, max(1, asked.pairs // 2))
+        memory(work, work / "source", asked.count)
+
+
+if __name__ == "__main__":
+    main()

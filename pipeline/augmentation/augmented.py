@@ -1,0 +1,184 @@
+"""Augmented samples of real ones by keyed draws, of which only those of new or changed parents are drawn again.
+
+A draw is known by its parent (an id is a hash of pixels), the parent's mask, boxes and keypoints, the copy and the attempt;
+policy, seed and code name the folder in which it is kept. With or without what is kept, the samples are the same bytes.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.artifact import read_json, write_json
+from pipeline.core.contracts import Transform
+from pipeline.core.epoch import drawing
+from pipeline.core.record import Sample
+from pipeline.core.shards import FOLDER, ORDER, Kept, link
+from pipeline.core.store import Samples, open_samples, shard_names
+from pipeline.images.decode import sample_id
+
+ATTEMPTS = 8  # draws for one copy before it is given up as a repetition
+DRAWS, FEATURES = "draws.json", "features.npy"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Draws of an earlier run with the same policy, seed and code.
+
+    Attributes:
+        samples: the augmented samples of that run, or None.
+        draws: key of a draw -> id of the image that it gave, those that were refused included.
+        features: (N, D) of the samples, or (0, 0).
+        shards: name -> file.
+    """
+
+    samples: Samples | None = None
+    draws: dict[str, str] = field(default_factory=dict, repr=False)
+    features: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32), repr=False)
+    shards: dict[str, Path] = field(default_factory=dict, repr=False)
+
+    def place(self, identity: str) -> int | None:
+        """Where a sample lies, or None."""
+        return None if self.samples is None else self.samples.index.get(identity)
+
+
+def remember(items: Path | None, settings: Any) -> Memory:
+    """What is kept in `items` under these settings; nothing where it was made with others."""
+    folder = _folder(items, settings)
+    if folder is None or not (folder / DRAWS).is_file():
+        return Memory()
+    features = np.load(folder / FEATURES) if (folder / FEATURES).is_file() else np.zeros((0, 0), np.float32)
+    shards = {name: folder / FOLDER / name for name in shard_names(folder)}
+    return Memory(open_samples(folder), read_json(folder / DRAWS), features, shards)
+
+
+def keep(items: Path | None, settings: Any, out: Path, draws: dict[str, str]) -> None:
+    """Keep the samples of `out` for the next run, in place of whatever was kept before."""
+    folder = _folder(items, settings)
+    if items is None or folder is None:
+        return
+    partial = items / "new.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / FOLDER).mkdir(parents=True)
+    for name in shard_names(out):
+        link(out / FOLDER / name, partial / FOLDER / name)
+    for name in (ORDER, FEATURES):
+        if (out / name).is_file():
+            link(out / name, partial / name)
+    write_json(partial / DRAWS, draws)
+    for old in items.iterdir():
+        if old != partial:
+            shutil.rmtree(old)
+    partial.rename(folder)
+
+
+def _folder(items: Path | None, settings: Any) -> Path | None:
+    said = json.dumps(settings, sort_keys=True).encode()
+    return None if items is None else items / hashlib.sha256(said).hexdigest()[:20]
+
+
+@dataclass
+class Drawing:
+    """Augmented samples by draws keyed by (seed, copy, id of the parent), none of them with the pixels of another sample.
+
+    Attributes:
+        policy: a part of `pipeline/transform`.
+        seed: of the draws.
+        taken: ids of samples that exist; a draw that gives one of them again is repeated.
+        memory: draws of an earlier run.
+        repeated: copies that were given up because every draw gave an image that exists.
+        draws: key of each draw -> id of its image.
+        sources: for each sample, in order, its place in `memory`, or -1 where it was drawn.
+        computed: ids of parents that were drawn from, not remembered.
+    """
+
+    policy: Transform
+    seed: int
+    taken: set[str] = field(repr=False)
+    memory: Memory = field(default_factory=Memory, repr=False)
+    repeated: int = 0
+    draws: dict[str, str] = field(default_factory=dict, repr=False)
+    sources: list[int] = field(default_factory=list, repr=False)
+    computed: set[str] = field(default_factory=set, repr=False)
+
+    def all(self, samples: Samples, parents: list[str], *, copies: int) -> Iterator[Sample | Kept]:
+        """Every copy of every parent, in the stored order of the parents."""
+        for parent in parents:
+            position = samples.index[parent]
+            facts = _facts(samples, position)
+            key = f"{parent}:{_annotations(samples, position, facts)}"
+            for copy in range(copies):
+                made = self._remembered(facts, f"{key}:{copy}", copy) or self._drawn(samples, position, f"{key}:{copy}", copy)
+                if made is None:
+                    self.repeated += 1
+                    continue
+                self.sources.append(made.position if isinstance(made, Kept) else -1)
+                yield made
+
+    def _remembered(self, parent: Sample, key: str, copy: int) -> Kept | None:
+        """The copy as it was drawn before; None where it was not, or where the choice among the draws is another now."""
+        seen: dict[str, str] = {}
+        for attempt in range(ATTEMPTS):
+            name = f"{key}:{attempt}"
+            identity = self.memory.draws.get(name)
+            if identity is None:
+                return None
+            seen[name] = identity
+            if identity in self.taken:
+                continue
+            place = self.memory.place(identity)
+            if place is None:
+                return None
+            self.draws |= seen
+            self.taken.add(identity)
+            old = self.memory.samples
+            assert old is not None
+            sample = replace(_of(parent, identity, copy), boxes=old.boxes(place), keypoints=old.keypoints(place))
+            return Kept(sample, old, place)
+        return None
+
+    def _drawn(self, samples: Samples, position: int, key: str, copy: int) -> Sample | None:
+        parent = samples.sample(position)
+        self.computed.add(parent.id)
+        rng = drawing(self.seed, copy, parent.id)
+        for attempt in range(ATTEMPTS):
+            made = self.policy.whole(parent, rng)
+            identity = sample_id(made.pixels_HWC)
+            self.draws[f"{key}:{attempt}"] = identity
+            if identity not in self.taken:
+                self.taken.add(identity)
+                return _of(made, identity, copy, parent=parent.id)
+        return None
+
+
+def _of(sample: Sample, identity: str, copy: int, *, parent: str = "") -> Sample:
+    name = f"{sample.name} (augmented, copy {copy + 1})"
+    return replace(sample, id=identity, name=name, origin="augmented", parent=parent or sample.id, given="")
+
+
+def _facts(samples: Samples, position: int) -> Sample:
+    """A record without its pixels and mask, which cost a read; the pixels have their shape alone."""
+    columns = samples.columns
+    facts: dict[str, Any] = {name: str(columns[name][position]) for name in ("id", "name", "group", "origin", "parent", "given")}
+    facts |= {name: columns[name][position].item() for name in ("label", "target", "weight", "order")}
+    shape = tuple(int(columns[name][position]) for name in ("height", "width", "channels"))
+    return Sample(
+        pixels_HWC=np.broadcast_to(np.uint8(0), shape), boxes=samples.boxes(position), keypoints=samples.keypoints(position),
+        **facts,
+    )  # fmt: skip
+
+
+def _annotations(samples: Samples, position: int, facts: Sample) -> str:
+    """Hash of what moves with the image, "" for none."""
+    mask = samples.mask_bytes(position)
+    if not (len(mask) or facts.boxes or facts.keypoints):
+        return ""
+    total = hashlib.sha256(json.dumps([facts.boxes, facts.keypoints]).encode())
+    total.update(mask)
+    return total.hexdigest()[:20]

@@ -1,0 +1,233 @@
+"""Write samples as Arrow IPC shards whose borders and names follow the content.
+
+A shard ends after a sample whose id hashes to 0 modulo the target count, so an insertion, a change or a deletion rewrites the
+shard that it lies in and no other. A file bears the hash of what its rows say (an id is a hash of pixels), so an unchanged
+shard has an unchanged name: DVC moves only the others. `shards.json` lists the names in order. Rows are written in batches of
+a few MB as they come, which bounds memory.
+
+Content-defined borders: Muthitacharoen et al. 2001, A low-bandwidth network file system, section 3.1; here the unit is a
+sample and the hash that of its id, so no window is needed.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.record import Sample
+
+if TYPE_CHECKING:
+    from pipeline.core.store import Samples
+
+FOLDER = "shards"
+ORDER = "shards.json"
+PARTIAL = "open.partial"  # a shard that is still being written
+SHARD_BYTES = 4 << 20  # pixels of a shard, on average: what one changed sample rewrites
+BATCH_BYTES = 4 << 20  # pixels of a record batch: what writing holds in memory
+LONGEST = 8  # times the target count, should no border come; without it one shard in e^8 would be longer
+SCHEMA = pa.schema([
+    ("id", pa.string()), ("name", pa.string()), ("label", pa.int32()), ("target", pa.float32()), ("weight", pa.float32()),
+    ("group", pa.string()), ("origin", pa.string()), ("parent", pa.string()), ("given", pa.string()),
+    ("height", pa.int32()), ("width", pa.int32()), ("channels", pa.int32()),
+    ("boxes", pa.list_(pa.float32())), ("keypoints", pa.list_(pa.float32())),
+    ("mask", pa.binary()), ("pixels", pa.large_binary()),
+], metadata={
+    "kind": "image", "axes": "height,width,channels", "dtype": "uint8", "unit": "grey level, 0 to 255",
+    "mask": "uint8 class of each pixel, height x width; 0 background, 255 ignore; empty for none",
+    "boxes": "x0, y0, x1, y1 in pixels, class index; flat", "keypoints": "x, y in pixels; flat; -1, -1 out of sight",
+})  # fmt: skip
+LARGE = ("mask", "pixels")
+SHAPE = ("height", "width", "channels")
+FACTS = [name for name in SCHEMA.names if name not in LARGE]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A sample whose pixels and mask lie in a store that was written before; its facts may be new.
+
+    Attributes:
+        sample: the record; of its pixels only the shape is looked at, and its mask is not.
+        source: the older store.
+        position: where the pixels lie in it.
+    """
+
+    sample: Sample
+    source: "Samples"
+    position: int
+
+
+def write_shards(
+    directory: Path, samples: Iterable[Sample | Kept], *, shard_size: int | None = None, kept: Mapping[str, Path] | None = None
+) -> int:
+    """Write samples in order to `directory/shards/<hash>.arrow` and list the files in `directory/shards.json`.
+
+    Args:
+        directory: the artifact.
+        samples: what to write; their order is the order of the store.
+        shard_size: samples of a shard on average, a power of two is best; by default from the bytes of the first one.
+        kept: name -> file of shards written before; one of equal content is linked and not written again.
+
+    Returns:
+        The number of samples written; with none, one empty shard is written, so that the artifact is valid.
+    """
+    total = 0
+    with ShardWriter(directory, shard_size=shard_size, kept=kept) as writer:
+        for sample in samples:
+            writer.add(sample)
+            total += 1
+    return total
+
+
+class ShardWriter:
+    """Takes samples one by one; use it as a context, which closes the last shard. See `write_shards`.
+
+    Attributes:
+        names: files in order.
+        linked: how many of them were there before.
+    """
+
+    def __init__(self, directory: Path, *, shard_size: int | None = None, kept: Mapping[str, Path] | None = None) -> None:
+        self.directory, self.folder, self.kept = directory, directory / FOLDER, kept or {}
+        self.folder.mkdir(parents=True)
+        self.names: list[str] = []
+        self.linked = 0
+        self._target, self._batch = shard_size or 0, 0
+        self._rows: list[Sample | Kept] = []
+        self._count = 0  # rows of the open shard, those already written included
+        self._known = True  # every row of the open shard so far lies in an older store
+        self._file: tuple[Any, Any] | None = None
+        self._hash = _start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            if self._count or not self.names:
+                self._close()
+            (self.directory / ORDER).write_text(json.dumps(self.names, indent=0) + "\n", encoding="utf-8")
+        elif self._file is not None:
+            for part in self._file:
+                part.close()
+
+    def add(self, row: Sample | Kept) -> None:
+        """Add one sample."""
+        sample = row.sample if isinstance(row, Kept) else row
+        if not self._batch:
+            size = max(int(np.prod(sample.pixels_HWC.shape)), 1)
+            self._target = self._target or 1 << max(round(np.log2(SHARD_BYTES / size)), 0)
+            self._batch = max(BATCH_BYTES // size, 1)
+        self._rows.append(row)
+        self._count += 1
+        self._known = self._known and isinstance(row, Kept)
+        if is_border(sample.id, self._target) or self._count >= LONGEST * self._target:
+            self._close()
+        elif not self._known and len(self._rows) >= self._batch:
+            self._write_whole_batches()
+
+    def _write_whole_batches(self) -> None:
+        while len(self._rows) >= self._batch:
+            self._write(self._rows[: self._batch])
+            del self._rows[: self._batch]
+
+    def _close(self) -> None:
+        if self._known and self._count:
+            name = self._name_of(self._rows)
+            if name in self.kept:
+                link(self.kept[name], self.folder / name)
+                self.linked += 1
+                self._begin(name)
+                return
+        if self._batch:
+            self._write_whole_batches()
+        self._write(self._rows)
+        assert self._file is not None
+        for part in self._file:
+            part.close()
+        name = f"{self._hash.hexdigest()[:20]}.arrow"
+        (self.folder / PARTIAL).replace(self.folder / name)
+        self._begin(name)
+
+    def _begin(self, name: str) -> None:
+        self.names.append(name)
+        self._rows, self._count, self._known, self._file, self._hash = [], 0, True, None, _start()
+
+    def _name_of(self, rows: list[Sample | Kept]) -> str:
+        total = _start()
+        for start in range(0, len(rows), self._batch):
+            total.update(_said(rows[start : start + self._batch]))
+        return f"{total.hexdigest()[:20]}.arrow"
+
+    def _write(self, rows: list[Sample | Kept]) -> None:
+        if self._file is None:
+            sink = pa.OSFile(str(self.folder / PARTIAL), "wb")
+            self._file = pa.ipc.new_file(sink, SCHEMA), sink
+        if rows:
+            self._hash.update(_said(rows))
+            self._file[0].write_batch(_batch(rows))
+
+
+def is_border(identity: str, target: int) -> bool:
+    """Whether a shard ends after the sample of this id."""
+    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "big") % target == 0
+
+
+def link(source: Path, target: Path) -> None:
+    """One more name for a file that is never written again; a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _start() -> Any:
+    return hashlib.sha256(f"{SCHEMA.names} {SCHEMA.metadata}".encode())
+
+
+def _facts(rows: list[Sample | Kept]) -> dict[str, list[Any]]:
+    samples = [row.sample if isinstance(row, Kept) else row for row in rows]
+    facts = {name: [getattr(sample, name) for sample in samples] for name in FACTS if name not in (*SHAPE, "boxes", "keypoints")}
+    for axis, name in enumerate(SHAPE):
+        facts[name] = [sample.pixels_HWC.shape[axis] for sample in samples]
+    facts["boxes"] = [[float(value) for box in sample.boxes for value in box] for sample in samples]
+    facts["keypoints"] = [[float(value) for point in sample.keypoints for value in point] for sample in samples]
+    return facts
+
+
+def _said(rows: list[Sample | Kept]) -> bytes:
+    """What rows say, for the name of their shard; the id stands for the pixels."""
+    facts = _facts(rows)
+    masks = [hashlib.sha256(mask).hexdigest() if len(mask) else "" for mask in map(_mask, rows)]
+    return json.dumps([facts[name] for name in FACTS] + [masks]).encode()
+
+
+def _mask(row: Sample | Kept) -> Any:
+    if isinstance(row, Kept):
+        return row.source.mask_bytes(row.position)
+    return b"" if row.mask_HW is None else np.ascontiguousarray(row.mask_HW).data.cast("B")
+
+
+def _pixels(row: Sample | Kept) -> Any:
+    pixels = row.source.pixels(row.position) if isinstance(row, Kept) else np.ascontiguousarray(row.pixels_HWC)
+    return pixels.reshape(-1).data
+
+
+def _batch(rows: list[Sample | Kept]) -> pa.RecordBatch:
+    facts = _facts(rows)
+    arrays = {name: pa.array(facts[name], type=SCHEMA.field(name).type) for name in FACTS}
+    arrays["mask"] = pa.array([bytes(_mask(row)) for row in rows], type=pa.binary())
+    sizes = np.asarray(facts["height"], np.int64) * facts["width"] * facts["channels"]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    joined = b"".join(_pixels(row) for row in rows)
+    arrays["pixels"] = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(rows), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(joined)]
+    )
+    return pa.record_batch([arrays[name] for name in SCHEMA.names], schema=SCHEMA)

@@ -1,0 +1,70 @@
+"""Gates: limits that data must keep, or a person says in writing why they need not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.core.errors import PersonError, near_match
+
+WORDS = 3  # of a reason, at least
+LETTERS = 15
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One measured value and its limit.
+
+    Attributes:
+        gate: its name in conf, under `quality.gates`.
+        value: what was measured.
+        limit: what is still allowed.
+        least: whether the value must not be below the limit, instead of not above it.
+        waiver: the reason that a person gave, or "".
+        means: what the value is, for people.
+        mend: what to do about it.
+    """
+
+    gate: str
+    value: float
+    limit: float
+    least: bool
+    waiver: str
+    means: str
+    mend: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the limit is kept."""
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+
+def check_waivers(waivers: Mapping[str, str], gates: Sequence[str]) -> None:
+    """Hold waivers to naming a gate and a reason.
+
+    Raises:
+        PersonError: an unknown gate, or a reason of less than three words.
+    """
+    for name, reason in waivers.items():
+        if name not in gates:
+            raise PersonError(f"quality.waivers names the gate {name!r}, which does not exist: {near_match(name, gates)}")
+        if reason and (len(reason.split()) < WORDS or len(reason.strip()) < LETTERS):
+            raise PersonError(
+                f"quality.waivers.{name} must say why the data may be used all the same, in at least {WORDS} words and {LETTERS} "
+                f"letters (it stands on the first page of the report): received {reason!r}"
+            )
+
+
+def check_gates(gates: Sequence[Gate]) -> None:
+    """Stop at the first gate that fails and is not waived.
+
+    Raises:
+        PersonError: one line with the gate, its value, its limit and the two remedies.
+    """
+    failed = [gate for gate in gates if not gate.passed and not gate.waiver]
+    if not failed:
+        return
+    first = failed[0]
+    others = f" (also failed: {', '.join(gate.gate for gate in failed[1:])})" if len(failed) > 1 else ""
+    raise PersonError(
+        f"quality gate {first.gate}: {first.means} is {first.value:.4g}, the limit is {'at least' if first.least else 'at most'} "
+        f"{first.limit:.4g}{others}; {first.mend}, or say why it may stay in  quality.waivers.{first.gate}"
+    )

@@ -1,0 +1,157 @@
+"""From the entries of a dataset to the samples that are stored: each image passes once, and what is held back has a reason."""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import PersonError
+from pipeline.core.record import Entry, Rejected, Sample
+from pipeline.core.shards import Kept
+from pipeline.images.decoding import Refused, Taken
+from pipeline.images.geometry import Decoded, Request
+from pipeline.images.pool import DecodePool
+from pipeline.intake.items import Earlier, Items, Look
+from pipeline.source.folder import is_foreign
+
+Arrival = Sample | Kept | Rejected
+
+
+def arrivals(entries: Iterable[Entry | Rejected], items: Items, pool: DecodePool) -> Iterator[Arrival]:
+    """What becomes of each entry, in order; only content that is not known from the run before is decoded."""
+    decoder = pool.decoder
+    blank_HWC = np.broadcast_to(np.uint8(0), (decoder.height, decoder.width, decoder.channels))
+    for context, outcome in pool.in_order(_work(entries, items)):
+        if isinstance(context, Rejected):
+            yield context
+            continue
+        entry, look = context
+        items.counts.decoded += outcome is not None
+        items.remember(entry, look, outcome)
+        found = outcome or look.outcome
+        if isinstance(found, Refused):
+            yield Rejected(entry.name, found.reason)
+        elif isinstance(found, Taken):
+            yield _sample(entry, found.id, found.decoded)
+        else:
+            assert isinstance(found, Earlier)
+            assert items.store is not None
+            decoded = Decoded(blank_HWC, None, found.boxes, found.keypoints)
+            yield Kept(_sample(entry, items.store.ids[found.position], decoded), items.store, found.position)
+
+
+def _work(entries: Iterable[Entry | Rejected], items: Items) -> Iterator[tuple[Rejected | tuple[Entry, Look], Request | None]]:
+    for entry in entries:
+        if isinstance(entry, Rejected):
+            yield entry, None
+            continue
+        try:
+            look = items.look(entry)
+        except OSError as error:
+            yield Rejected(entry.name, f"cannot be read: {error.strerror or type(error).__name__}"), None
+            continue
+        if look.outcome is not None:
+            yield (entry, look), None
+            continue
+        request = Request(look.data, entry.crop, look.mask, entry.boxes, entry.keypoints)
+        look.data, look.mask = b"", None
+        yield (entry, look), request
+
+
+def _sample(entry: Entry, identity: str, decoded: Decoded) -> Sample:
+    return Sample(
+        id=identity, pixels_HWC=decoded.pixels_HWC, mask_HW=decoded.mask_HW, boxes=decoded.boxes, keypoints=decoded.keypoints,
+        label=entry.label, target=entry.target, weight=entry.weight, group=entry.group, name=entry.name, given=entry.given,
+    )  # fmt: skip
+
+
+class Intake:
+    """Lets each image pass once, and keeps the reasons of what it held back.
+
+    Args:
+        classes: names of the classes.
+        stop_on_conflict: equal images with different labels are an error; otherwise all of them are held back.
+
+    Attributes:
+        rejected: what was held back, in the order of the source.
+        conflicting: ids of images that passed before an equal one with another label came.
+        unusable: how many files could not be read.
+        seen: how many files came.
+        foreign: names that Windows could not hold.
+        overlaps: equal images for which a person named different splits, `{id, names, given}` of the first and the later one.
+    """
+
+    def __init__(self, *, classes: list[str], stop_on_conflict: bool) -> None:
+        self.classes, self.stop_on_conflict = classes, stop_on_conflict
+        self.rejected: list[Rejected] = []
+        self.conflicting: set[str] = set()
+        self.unusable = self.seen = 0
+        self.foreign: list[str] = []
+        self.overlaps: list[dict[str, Any]] = []
+        self._first: dict[str, tuple[str, str]] = {}
+        self._given: dict[str, str] = {}
+
+    def accept(self, found: Iterable[Arrival]) -> Iterator[Sample | Kept]:
+        """Yield the samples that are new.
+
+        Raises:
+            PersonError: equal images with different labels, where that stops the run.
+        """
+        for arrival in found:
+            self.seen += 1
+            if isinstance(arrival, Rejected):
+                self.unusable += 1
+                self.rejected.append(arrival)
+                continue
+            entry = arrival.sample if isinstance(arrival, Kept) else arrival
+            meaning = self._meaning(entry)
+            if is_foreign(entry.name):
+                self.foreign.append(entry.name)
+            if entry.id not in self._first:
+                self._first[entry.id], self._given[entry.id] = (entry.name, meaning), entry.given
+                yield arrival
+                continue
+            name, said = self._first[entry.id]
+            if entry.given != self._given[entry.id]:
+                given = [self._given[entry.id], entry.given]
+                self.overlaps.append({"id": entry.id, "names": [name, entry.name], "given": given})
+            if said != meaning:
+                self._conflict(entry, meaning)
+            else:
+                self.rejected.append(Rejected(entry.name, f"duplicate: the same image as {name}"))
+
+    def check(self, max_bad_fraction: float) -> None:
+        """Stop where too much, or everything, is unusable.
+
+        Raises:
+            PersonError: with the counts and the first reasons.
+        """
+        bad = [entry for entry in self.rejected if not entry.reason.startswith(("duplicate:", "conflict:"))]
+        reasons = "; ".join(f"{entry.name}: {entry.reason}" for entry in bad[:3])
+        more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
+        if self.seen == len(self.rejected):
+            raise PersonError(
+                f"no usable sample among {self.seen} files: {reasons or 'every image has conflicting labels'}{more}"
+            )
+        if len(bad) > max_bad_fraction * self.seen:
+            raise PersonError(
+                f"{len(bad)} of {self.seen} files ({len(bad) / self.seen:.1%}) cannot be used, more than ingest.max_bad_fraction "
+                f"= {max_bad_fraction:g}: {reasons}{more}; mend or remove them, or raise ingest.max_bad_fraction"
+            )
+
+    def _meaning(self, sample: Sample) -> str:
+        parts = [self.classes[sample.label]] if sample.label >= 0 else []
+        return " ".join(parts + ([] if math.isnan(sample.target) else [f"{sample.target:g}"]))
+
+    def _conflict(self, sample: Sample, meaning: str) -> None:
+        name, said = self._first[sample.id]
+        if self.stop_on_conflict:
+            raise PersonError(
+                f"the same image has two labels: {name} is {said!r} and {sample.name} is {meaning!r}; "
+                f"remove one, or set ingest.conflicts=drop to leave out both"
+            )
+        if sample.id not in self.conflicting:
+            self.conflicting.add(sample.id)
+            self.rejected.append(Rejected(name, f"conflict: the same image as {sample.name}, with another label"))
+        self.rejected.append(Rejected(sample.name, f"conflict: the same image as {name}, with another label"))

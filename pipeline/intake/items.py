@@ -1,0 +1,267 @@
+"""What ingest knows of single files from the run before, so that only new and changed ones are decoded.
+
+`items/known.json` holds, for each file, its size, times and inode with the key of its content, and for each key what became of
+it: the id of its pixels or the reason why it was refused. A key is SHA-256 over the file's bytes, the crop, the mask's bytes,
+boxes, keypoints, the settings of the decoder and the fingerprint of the stage's code. `items/shards/` holds the shards of that
+run as further names of the same files, with a CRC-32 and the tally of each.
+
+A file whose size, times and inode are those of the run before is not read again, unless it changed less than `RACY` before it
+was looked at (as git does); the change time cannot be set back by a program. Nothing here is trusted blindly: the list carries
+its own hash, and a shard whose CRC-32 is another one counts as not there. With or without this folder the artifact is the same.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.record import Box, Entry
+from pipeline.core.shards import FOLDER, link
+from pipeline.core.store import Samples, open_shards, shard_names
+from pipeline.images.decoding import Refused, Taken
+from pipeline.intake.tally import Tally, tally
+
+LIST = "known.json"
+RACY = 2 * 10**9  # nanoseconds; the coarsest time stamp of a common file system
+BLOCK = 1000  # entries of a line
+WINDOW = 8 << 20  # bytes of a shard that are mapped at a time
+
+
+@dataclass(slots=True)
+class Earlier:
+    """A file whose pixels lie in the older store.
+
+    Attributes:
+        position: of its pixels.
+        boxes, keypoints: as they were moved then.
+    """
+
+    position: int
+    boxes: tuple[Box, ...]
+    keypoints: tuple[tuple[float, float], ...]
+
+
+@dataclass(slots=True)
+class Look:
+    """What is known of one entry.
+
+    Attributes:
+        key: of its content; "" where it was not read.
+        stamp: size, times and inode of each of its files; empty where there are none to look at.
+        outcome: what became of it, or None for unknown.
+        data, mask: what had to be read.
+    """
+
+    key: str
+    stamp: list[int]
+    outcome: Refused | Earlier | None = None
+    data: bytes | NDArray[np.uint8] = b""
+    mask: bytes | None = None
+
+
+@dataclass
+class Counts:
+    """What a run did, for people; never part of the artifact."""
+
+    files: int = 0
+    known: int = 0
+    read: int = 0
+    decoded: int = 0
+    shards: int = 0
+    linked: int = 0
+
+
+class Items:
+    """The knowledge of the run before, and that of this one.
+
+    Args:
+        folder: where it is kept; None keeps nothing.
+        settings: whatever decides what becomes of a file's bytes, as JSON.
+        largest: bytes; a larger file cannot be an image of the accepted size and is not read.
+
+    Attributes:
+        counts: what was done.
+        store: the samples of the run before, or None.
+        kept: name -> file of the shards that can be linked.
+    """
+
+    def __init__(self, folder: Path | None, settings: Any, *, largest: int) -> None:
+        self.folder, self.largest = folder, largest
+        self.settings = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        self.counts = Counts()
+        self.store: Samples | None = None
+        self.kept: dict[str, Path] = {}
+        self._known: dict[str, list[Any]] = {}
+        self._outcomes: dict[str, list[Any]] = {}
+        self._now: dict[str, list[Any]] = {}
+        self._now_outcomes: dict[str, list[Any]] = {}
+        self._shards: dict[str, list[Any]] = {}
+        self._safe = time.time_ns() - RACY
+        if folder is not None:
+            self._load(folder)
+
+    def look(self, entry: Entry) -> Look:
+        """What is known of an entry; its files are read only if need be.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        self.counts.files += 1
+        stamp = _stamp(entry)
+        if stamp and stamp[0] > self.largest:
+            return Look("", stamp, Refused(f"too large: {stamp[0]} bytes, and an image of max_pixels has at most {self.largest}"))
+        more = _more(entry)
+        known = self._known.pop(entry.name, None)
+        if known is not None and stamp and known[2:] == stamp and known[0] == more:
+            look = Look(known[1], stamp, self._outcome(known[1]))
+            if look.outcome is not None:
+                self.counts.known += 1
+                return look
+        look = Look("", stamp, None, entry.read(), None if entry.read_mask is None else entry.read_mask())
+        self.counts.read += 1
+        look.key = _key(look, f"{self.settings} {more}")
+        look.outcome = self._outcome(look.key)
+        self.counts.known += look.outcome is not None
+        return look
+
+    def remember(self, entry: Entry, look: Look, outcome: Taken | Refused | None) -> None:
+        """Keep what became of an entry for the next run; None where it was known before."""
+        if self.folder is None or not look.key:
+            return
+        if outcome is None:
+            said = self._outcomes[look.key]
+        elif isinstance(outcome, Taken):
+            said = [outcome.id, outcome.decoded.boxes, outcome.decoded.keypoints]
+        elif outcome.lasting:
+            said = [outcome.reason]
+        else:
+            return
+        self._now_outcomes[look.key] = said
+        if look.stamp and max(look.stamp[1::4]) < self._safe and max(look.stamp[2::4]) < self._safe:
+            self._now[entry.name] = [_more(entry), look.key, *look.stamp]
+
+    def tally(self, directory: Path) -> Tally:
+        """The tally of an artifact's shards; only shards that are new are read."""
+        total = Tally()
+        for name in shard_names(directory):
+            if name not in self._shards:
+                found = tally(open_shards(directory, directory / FOLDER, [name], mapped=False))
+                self._shards[name] = [checksum(directory / FOLDER / name) if self.folder else 0, found.plain()]
+            total = total + Tally.of(self._shards[name][1])
+        return total
+
+    def save(self, directory: Path) -> None:
+        """Keep the shards of an artifact and what was remembered in this run, and forget the rest."""
+        if self.folder is None:
+            return
+        folder, names = self.folder / FOLDER, shard_names(directory)
+        self.tally(directory)
+        (self.folder / LIST).unlink(missing_ok=True)  # there is none until all of it is there
+        folder.mkdir(exist_ok=True)
+        for name in names:
+            if name not in self.kept:
+                (folder / name).unlink(missing_ok=True)
+                link(directory / FOLDER / name, folder / name)
+        for path in folder.iterdir():
+            if path.name not in names:
+                path.unlink()
+        partial, total = self.folder / f"{LIST}.partial", hashlib.sha256()
+        with partial.open("wb") as file:
+            for part in self._parts(names):
+                data = json.dumps(part).encode() + b"\n"
+                total.update(data)
+                file.write(data)
+            file.write(total.hexdigest().encode())
+        partial.replace(self.folder / LIST)
+
+    def _parts(self, names: list[str]) -> Iterator[Any]:
+        """Settings and shards, then the files and the outcomes in blocks, so that the whole text is never in memory."""
+        yield [self.settings, {name: self._shards[name] for name in names}]
+        for kind, known in (("files", self._now), ("outcomes", self._now_outcomes)):
+            rest = iter(known.items())
+            while block := dict(islice(rest, BLOCK)):
+                yield [kind, block]
+
+    def _load(self, folder: Path) -> None:
+        path = folder / LIST
+        body, _, said = path.read_bytes().rpartition(b"\n") if path.is_file() else (b"", b"", b"")
+        if not body or hashlib.sha256(body + b"\n").hexdigest().encode() != said:
+            return
+        lines = iter(body.split(b"\n"))
+        settings, shards = json.loads(next(lines))
+        if settings != self.settings:
+            return
+        files = {name: folder / FOLDER / name for name in shards}
+        self._shards = {
+            name: shards[name] for name, path in files.items() if path.is_file() and checksum(path) == shards[name][0]
+        }
+        self.kept = {name: files[name] for name in self._shards}
+        for line in lines:
+            kind, block = json.loads(line)
+            (self._known if kind == "files" else self._outcomes).update(block)
+        if self.kept:
+            self.store = open_shards(folder, folder / FOLDER, list(self.kept), mapped=False)
+
+    def _outcome(self, key: str) -> Refused | Earlier | None:
+        said = self._outcomes.get(key)
+        if said is None:
+            return None
+        if len(said) == 1:
+            return Refused(said[0])
+        position = None if self.store is None else self.store.index.get(said[0])
+        if position is None:
+            return None
+        boxes = tuple((x0, y0, x1, y1, kind) for x0, y0, x1, y1, kind in said[1])
+        return Earlier(position, boxes, tuple((x, y) for x, y in said[2]))
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file, mapped piece by piece."""
+    size, total = path.stat().st_size, 0
+    with path.open("rb") as file:
+        for start in range(0, size, WINDOW):
+            with mmap.mmap(file.fileno(), min(WINDOW, size - start), access=mmap.ACCESS_READ, offset=start) as window:
+                total = zlib.crc32(window, total)
+    return total
+
+
+def _stamp(entry: Entry) -> list[int]:
+    """Size, times and inode of an entry's files, four numbers each; empty where one of them is not `path.read_bytes`."""
+    found: list[int] = []
+    for read in (entry.read,) if entry.read_mask is None else (entry.read, entry.read_mask):
+        path = _path(read)
+        if path is None:
+            return []
+        facts = os.stat(path)  # noqa: PTH116 - once a file, and Path.stat takes twice as long
+        found += (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+    return found
+
+
+def _path(read: Callable[[], Any]) -> Path | None:
+    owner = getattr(read, "__self__", None)
+    return owner if isinstance(owner, Path) and read == owner.read_bytes else None
+
+
+def _more(entry: Entry) -> str:
+    """What decides the outcome beside the bytes of the files."""
+    if entry.crop is None and not entry.boxes and not entry.keypoints:
+        return ""
+    return repr((entry.crop, entry.boxes, entry.keypoints))
+
+
+def _key(look: Look, rest: str) -> str:
+    shape = "" if isinstance(look.data, bytes) else f" {look.data.shape}"
+    total = hashlib.sha256(f"{rest} {len(look.data)}{shape} {look.mask is not None}\n".encode())
+    total.update(look.data if isinstance(look.data, bytes) else np.ascontiguousarray(look.data).data)
+    total.update(look.mask or b"")
+    return total.hexdigest()

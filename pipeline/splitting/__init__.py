@@ -1,0 +1,1 @@
+"""What the stage `split` holds every splitter to: groups joined, laws checked, and the page that shows the splits."""

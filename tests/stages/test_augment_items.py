@@ -1,0 +1,88 @@
+"""The stage augment draws again from new and changed parents alone, and publishes the same bytes with or without what it kept."""
+
+import pytest
+
+from pipeline.core.record import Sample
+from pipeline.stages import augment
+from tests import toy
+from tests.augmenting import config, content, planted, run, write
+
+
+@pytest.fixture(autouse=True)
+def small_sheets(monkeypatch):
+    """Drawing is slow."""
+    monkeypatch.setattr(augment, "SHOWN", 1)
+    monkeypatch.setattr(augment, "DRAWS", 2)
+
+
+def drawn_from(monkeypatch):
+    """Ids of the parents that the policy is really applied to."""
+    seen = []
+    original = augment.Drawing._drawn
+
+    def spy(self, samples, position, *arguments):
+        seen.append(samples.ids[position])
+        return original(self, samples, position, *arguments)
+
+    monkeypatch.setattr(augment.Drawing, "_drawn", spy)
+    return seen
+
+
+def embedding(monkeypatch):
+    """Images that are embedded."""
+    from pipeline.embedder.pixels import Pixels
+
+    seen = []
+    original = Pixels.features
+    monkeypatch.setattr(Pixels, "features", lambda self, pixels: seen.extend(pixels) or original(self, pixels))
+    return seen
+
+
+def test_only_new_and_changed_parents_are_drawn_from_again(tmp_path, monkeypatch):
+    folders, items = planted(tmp_path), tmp_path / "items"
+    items.mkdir()
+    cfg = config(fraction=1.0, copies=2)
+    run(folders, tmp_path / "first", cfg, items)
+    seen, embedded_ = drawn_from(monkeypatch), embedding(monkeypatch)
+    run(folders, tmp_path / "again", cfg, items)
+    assert (seen, embedded_) == ([], [])
+    assert content(tmp_path / "again") == content(tmp_path / "first")
+
+    old = folders.samples
+    fresh = [toy.samples(1, 2, seed=seed)[0] for seed in (5, 6)]
+    box = old[3].boxes[0]
+    changed = [*fresh[:1], *old[:3], Sample(**{**vars(old[3]), "boxes": ((*box[:4], 1 - box[4]),)}), *old[4:20], *fresh[1:]]
+    other = write(changed, tmp_path / "new/ingest", tmp_path / "new/split")
+    _, made = run(other, tmp_path / "more", cfg, items)
+    new = {fresh[0].id, fresh[1].id, old[3].id}
+    assert set(seen) == new
+    assert len(embedded_) == 2 * 3
+    assert {sample.boxes[0][4] for sample in made if sample.parent == old[3].id and sample.boxes} <= {1 - box[4]}
+    run(other, tmp_path / "bare", cfg)
+    assert content(tmp_path / "more") == content(tmp_path / "bare")
+
+
+def test_what_is_kept_under_another_policy_seed_or_code_is_not_used(tmp_path, monkeypatch):
+    folders, items = planted(tmp_path), tmp_path / "items"
+    items.mkdir()
+    seen = drawn_from(monkeypatch)
+    milder = {**config(), "transform": {**config()["transform"], "p": 0.5}}
+    for number, cfg in enumerate(
+        [config(), milder, {**config(), "seed": 1}, {**config(), "code": {"augment": {"modules": "x"}}}]
+    ):
+        seen.clear()
+        run(folders, tmp_path / str(number), cfg, items)
+        assert len(set(seen)) == 6
+        assert len(list(items.iterdir())) == 1
+
+
+def test_new_labels_of_old_images_need_no_new_draw_and_are_used(tmp_path, monkeypatch):
+    folders, items = planted(tmp_path), tmp_path / "items"
+    items.mkdir()
+    run(folders, tmp_path / "first", config(fraction=1.0), items)
+    seen = drawn_from(monkeypatch)
+    other = [Sample(**{**vars(sample), "label": 1 - sample.label, "name": "renamed"}) for sample in folders.samples]
+    _, made = run(write(other, tmp_path / "new/ingest", tmp_path / "new/split"), tmp_path / "second", config(fraction=1.0), items)
+    assert seen == []
+    truth = {sample.id: sample.label for sample in other}
+    assert all(sample.label == truth[sample.parent] and sample.name.startswith("renamed") for sample in made)

@@ -1,0 +1,102 @@
+"""What is known of a file: its stamp, its key, and a list that is believed only whole. tests/stages/test_ingest.py has the runs."""
+
+import os
+import zlib
+from functools import partial
+
+import numpy as np
+import pytest
+
+from pipeline.core.record import Entry, Sample
+from pipeline.core.store import write_shards
+from pipeline.images.decoding import Refused, Taken
+from pipeline.images.geometry import Decoded
+from pipeline.intake import items as module
+from pipeline.intake.items import Earlier, Items, checksum
+
+PIXELS = np.zeros((2, 2, 1), np.uint8)
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    real = module.time.time_ns
+    monkeypatch.setattr(module.time, "time_ns", lambda: real() + 10**10)
+    (tmp_path / "items").mkdir()
+    (tmp_path / "a.png").write_bytes(b"content")
+    return tmp_path / "a.png"
+
+
+def items(path, settings="s"):
+    return Items(path.parent / "items", settings, largest=1000)
+
+
+def learn(path, entry, outcome):
+    found = items(path)
+    found.remember(entry, found.look(entry), outcome)
+    write_shards(path.parent / "out", [Sample(id="x", pixels_HWC=PIXELS)])
+    found.save(path.parent / "out")
+
+
+def test_a_known_file_is_not_read(path):
+    entry = Entry("a", path.read_bytes)
+    learn(path, entry, Taken("x", Decoded(PIXELS, None, ((0.0, 0.0, 1.0, 1.0, 2),), ((1.0, 1.0),))))
+    again = items(path)
+    assert again.look(entry).outcome == Earlier(0, ((0.0, 0.0, 1.0, 1.0, 2),), ((1.0, 1.0),))
+    assert (again.counts.read, again.counts.known) == (0, 1)
+
+
+def test_content_is_known_under_another_name_and_from_memory(path):
+    learn(path, Entry("a", path.read_bytes), Refused("why"))
+    for entry in (Entry("b", path.read_bytes), Entry("c", partial(bytes, b"content"))):
+        assert items(path).look(entry).outcome == Refused("why")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"crop": (0.0, 0.0, 1.0, 1.0)},
+        {"boxes": ((0.0, 0.0, 1.0, 1.0, 0),)},
+        {"keypoints": ((0.0, 0.0),)},
+        {"read_mask": lambda: b""},
+    ],
+)
+def test_whatever_else_decides_the_outcome_is_part_of_the_key(path, change):
+    learn(path, Entry("a", path.read_bytes), Refused("why"))
+    assert items(path).look(Entry("a", path.read_bytes, **change)).outcome is None
+    assert items(path, "other settings").look(Entry("a", path.read_bytes)).outcome is None
+
+
+def test_labels_and_names_are_no_part_of_the_key(path):
+    learn(path, Entry("a", path.read_bytes), Refused("why"))
+    assert items(path).look(Entry("a", path.read_bytes, label=3, group="g", given="test", weight=0.5)).outcome == Refused("why")
+
+
+def test_a_failure_that_the_machine_may_have_caused_is_not_kept(path):
+    learn(path, Entry("a", path.read_bytes), Refused("too slow", lasting=False))
+    assert items(path).look(Entry("a", path.read_bytes)).outcome is None
+
+
+def test_a_file_that_is_replaced_is_read_again(path):
+    entry = Entry("a", path.read_bytes)
+    learn(path, entry, Refused("why"))
+    before = path.stat()
+    path.unlink()
+    path.write_bytes(b"CONTENT")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    again = items(path)
+    assert again.look(entry).outcome is None
+    assert again.counts.read == 1
+
+
+def test_a_file_too_large_to_be_an_image_is_not_read(path):
+    path.write_bytes(bytes(1001))
+    found = items(path)
+    assert found.look(Entry("a", path.read_bytes)).outcome.reason.startswith("too large: 1001 bytes")
+    assert found.counts.read == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, (8 << 20) + 5])
+def test_the_checksum_is_that_of_the_whole_file(tmp_path, size):
+    data = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8).tobytes()
+    (tmp_path / "x").write_bytes(data)
+    assert checksum(tmp_path / "x") == zlib.crc32(data)
