@@ -98,7 +98,7 @@ def test_5_twenty_kills_at_random_moments(clone):
 
 
 def test_6_hermetic_stages_and_light_imports(clone):
-    done, passed = run_tests(clone("hermetic"), "tests/unit/core/test_runner.py", "tests/contract/test_dag.py")
+    done, passed = run_tests(clone("hermetic"), "tests/stages/test_runner.py", "tests/contract/test_dag.py")
     say(f"6. undeclared key and folder refused, dvc.yaml and signatures and conf held together, imports: {passed} passed")
     assert passed >= 20
     assert done.seconds < 600

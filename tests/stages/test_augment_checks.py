@@ -61,7 +61,7 @@ def test_the_audit_stands_in_the_report_and_is_green(published, tmp_path):
 
 def test_a_policy_that_ties_its_steps_together_is_flagged(published, tmp_path, monkeypatch):
     """Planted: every transform of the list draws from a generator of its own with the same seed, as plain albumentations does."""
-    from pipeline.transform import moving
+    from pipeline.augmentation import moving
 
     flips = {"_target_": "pipeline.transform.policy.Policy", "p": 1.0, "transforms": [
         {"_target_": "albumentations.HorizontalFlip", "p": 0.5}, {"_target_": "albumentations.VerticalFlip", "p": 0.5}]}  # fmt: skip

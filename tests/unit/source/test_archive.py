@@ -334,7 +334,7 @@ def test_a_changed_byte_in_a_compressed_tar_is_seen(tmp_path, packer):
         assert "damaged or truncated" in refused(tmp_path, tmp_path / "a")
 
 
-@pytest.mark.parametrize("rest", [b"more", bytes(17 << 20)])
+@pytest.mark.parametrize("rest", [b"more", bytes(17 << 20)], ids=["text", "zeros"])
 def test_what_stands_behind_the_end_of_a_tar_is_refused(tmp_path, rest):
     archive = tarred(tmp_path / "a", FILES)
     archive.write_bytes(gzip.compress(archive.read_bytes() + rest, 1))

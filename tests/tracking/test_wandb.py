@@ -145,7 +145,7 @@ def leaked(folder: Path, how: str) -> set[str]:
         **os.environ,
         "DB_PASSWORD": CANARIES["env"],
         "HTTPS_PROXY": f"http://joe:{CANARIES['proxy']}@127.0.0.1:1",
-        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     (folder / "canaries.json").write_text(json.dumps(CANARIES))
     (folder / how).touch()
@@ -178,7 +178,7 @@ def test_a_run_whose_owner_dies_is_closed_as_failed(tmp_path: Path) -> None:
         "for step in range(5): run.log(step, {'loss': 1.0})\nimport time; time.sleep(4)\nos.kill(os.getpid(), 9)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     )
     assert done.returncode == -9
     (run,) = _wait_for_end(tmp_path / ".run" / "wandb")

@@ -22,7 +22,7 @@ def test_it_dies_with_its_process_and_patience_ends(tmp_path: Path) -> None:
         f"import sys, time\nfrom pathlib import Path\nfrom pipeline.tracking import live\n"
         f"file = live.hold(Path({str(tmp_path)!r}), 'abc', patience=1)\nprint('held', flush=True)\ntime.sleep(600)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as other:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as other:
         other.stdout.readline()
         assert live.is_live(tmp_path, "abc")
         began = time.monotonic()
