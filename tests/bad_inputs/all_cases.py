@@ -8,7 +8,7 @@ CASES: list[Case] = [*structure.CASES, *images.CASES, *tables.CASES, *formats.CA
 # Rows that no single folder shows: where they are tested instead, as (file, function).
 ELSEWHERE = {
     "F9": ("tests/stages/test_quality.py", r"test_\w*label\w*"),
-    "J9": ("tests/unit/core/test_archive.py", "test_nothing_that_exists_is_touched_and_leftovers_of_a_kill_are_removed"),
+    "J9": ("tests/unit/source/test_archive.py", "test_nothing_that_exists_is_touched_and_leftovers_of_a_kill_are_removed"),
     "K10": ("tests/bad_inputs/test_command_line.py", "test_data_inside_the_output_folder"),
     "M4": ("tests/stages/test_split.py", "test_samples_that_were_made_before_the_split_are_stopped"),
     "M5": ("tests/unit/core/test_store.py", "test_only_the_ids_asked_for_can_be_read"),
