@@ -1,6 +1,7 @@
 """Bad inputs through `python -m pipeline ingest` in a toy workspace: exit code 1, one line, soon, and nothing left behind."""
 
 import re
+import resource
 
 import pytest
 
@@ -33,7 +34,8 @@ def test_one_line_and_nothing_left(case, tmp_path):
     assert left == []
     assert {path.name for path in tmp_path.iterdir()} <= {"project", "stdout", "stderr", "elsewhere"}
     assert said.cpu_seconds < LIMIT
-    assert said.peak_bytes < MEMORY
+    # Linux counts the memory of the process that forked as the peak of what it then executes, and a test process may be large.
+    assert said.peak_bytes < max(MEMORY, 1.1 * 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def test_a_good_folder_passes_by_the_same_way(tmp_path):
