@@ -148,6 +148,7 @@ def test_dvcs_own_way_to_set_parameters_works(repository):
     assert repository.repro().run == []
 
 
+@pytest.mark.slow  # more than a minute
 def test_a_sweep_of_four_runs_from_the_queue_and_is_shown(repository):
     done = repository.call("pipeline", "exp", "explain.count=2,3", "report.picture_width=1000,1200", "--name", "sweep", timeout=1500)
     assert "4 runs:" in done.stdout
