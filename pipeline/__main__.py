@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core.errors import PersonError, near_match
+from pipeline.core.interrupt import Interrupted
+from pipeline.core.ranks import place
 
 EXAMPLES = """
 examples:
@@ -19,6 +21,7 @@ examples:
   python -m pipeline add ~/photos --name parts          bring a folder under data/raw, version it, write its experiment
   python -m pipeline label queue ~/new_photos           which unlabelled images to label next, for Label Studio or CVAT
   python -m pipeline review                             compare the runs in a page, without an account
+  python -m pipeline forecast model=resnet              time, memory and money of a training, before it
   python -m pipeline train --help                       what one stage reads and publishes
 """
 
@@ -27,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `python -m pipeline`.
 
     Returns:
-        0 done, 1 a mistake that the message names, 2 wrong words on the command line, 130 interrupted.
+        0 done, 1 a mistake that the message names, 2 wrong words on the command line, 75 ended by a signal and to be
+        continued, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -45,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "PIPELINE_DEBUG" in os.environ:
             raise
         return 1
+    except Interrupted as said:
+        if place().rank == 0:
+            print(said, file=sys.stderr)
+        return said.code
     except KeyboardInterrupt:
         print("interrupted: nothing was published; the same command continues", file=sys.stderr)
         return 130

@@ -24,7 +24,11 @@ TOGETHER = {"test_review.py": "tracked_runs", "test_sync.py": "tracked_runs", "t
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole runs share one repository, and the tests of a file its fixtures: each group stays in order on one process."""
+    """Whole runs share one repository, and the tests of a file its fixtures: each group stays in order on one process.
+
+    Whole runs are the longest group: they come first, so that one process does them while another does all the rest.
+    """
     for item in items:
         whole = item.get_closest_marker("e2e") is not None
         item.add_marker(pytest.mark.xdist_group("e2e" if whole else TOGETHER.get(item.path.name, item.path.stem)))
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)

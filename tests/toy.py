@@ -154,7 +154,7 @@ def artifacts(
 
     cfg: dict[str, Any] = {
         "task": option("task", task), "seed": 0, "threads": 1,
-        "evaluate": {"resamples": 100, "coverage": 0.95, "mistakes": 12},
+        "intervals": {"resamples": 100, "coverage": 0.95}, "evaluate": {"mistakes": 12},
         "baseline": {name: option("baseline", name) for name in ("majority", "linear", "svm")},
     }  # fmt: skip
     made = {"ingest": ingest(directory, classes=classes, card=card, count=count)}

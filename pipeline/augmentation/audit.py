@@ -18,7 +18,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, norm
+from scipy.special import bdtrc, ndtri
 
 LEVEL = 1e-4  # of each test: a sound policy is called faulty once in ten thousand audits
 SHUFFLES = 499  # behind the expectation of neighbours with equal labels
@@ -118,7 +118,7 @@ def _epochs(epochs: Sequence[Epoch]) -> Finding:
 
 def _against_chance(name: str, equal: int, pairs: int, epochs: Sequence[Epoch]) -> Finding:
     rate = _chance(epochs)
-    likely = 1.0 if equal == 0 else float(binom.sf(equal - 1, pairs, min(1.0, rate)))
+    likely = 1.0 if equal == 0 else float(bdtrc(equal - 1, pairs, min(1.0, rate)))
     return Finding(name, f"{equal:,} of {pairs:,} pairs", f"about {rate * pairs:.1f} by chance", likely > LEVEL)
 
 
@@ -146,7 +146,7 @@ def _steps(epochs: Sequence[Epoch]) -> Finding:
     if not pairs:
         return Finding("correlation between steps of the policy", "one step draws", "nothing to compare", passed=True)
     worst, where = max(pairs)
-    bound = float(norm.isf(LEVEL / 2 / len(pairs))) / math.sqrt(len(rows))
+    bound = -float(ndtri(LEVEL / 2 / len(pairs))) / math.sqrt(len(rows))
     found = f"{worst:.3f} (steps {where})"
     return Finding("correlation between steps of the policy", found, f"below {bound:.3f} at {len(rows)} draws", worst < bound)
 
@@ -166,5 +166,5 @@ def _labels(epochs: Sequence[Epoch]) -> Finding:
             worst, expected = (equal - float(np.mean(drawn))) / spread, float(np.mean(drawn))
             share = equal
     found = f"{share:.1%} of neighbours have the same label" + (", every epoch in the same order" if again else "")
-    passed = worst < float(norm.isf(LEVEL)) and not again
+    passed = worst < -float(ndtri(LEVEL)) and not again
     return Finding("order of the labels", found, f"about {expected:.1%}, each epoch in an order of its own", passed)

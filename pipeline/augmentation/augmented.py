@@ -139,7 +139,9 @@ class Drawing:
             self.taken.add(identity)
             old = self.memory.samples
             assert old is not None
-            sample = replace(_of(parent, identity, copy), boxes=old.boxes(place), keypoints=old.keypoints(place))
+            sample, boxes, points = _of(parent, identity, copy), old.boxes(place), old.keypoints(place)
+            if (sample.boxes, sample.keypoints) != (boxes, points):
+                sample = replace(sample, boxes=boxes, keypoints=points)
             return Kept(sample, old, place)
         return None
 
@@ -159,7 +161,10 @@ class Drawing:
 
 def _of(sample: Sample, identity: str, copy: int, *, parent: str = "") -> Sample:
     name = f"{sample.name} (augmented, copy {copy + 1})"
-    return replace(sample, id=identity, name=name, origin="augmented", parent=parent or sample.id, given="")
+    return replace(
+        sample, id=identity, name=name, origin="augmented", parent=parent or sample.id, given="",
+        source_bytes=0, source_height=0, source_width=0,
+    )  # fmt: skip
 
 
 def _facts(samples: Samples, position: int) -> Sample:

@@ -14,7 +14,7 @@ import yaml
 from pipeline.core.errors import PersonError
 from pipeline.core.progress import track
 from pipeline.source.archive import kind_of, unpack
-from pipeline.source.folder import folders_in
+from pipeline.source.folder import unwrapped
 from pipeline.source.recognise import Layout, recognise
 
 SAFE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -86,9 +86,7 @@ def unpacked(archive: Path, target: Path) -> tuple[list[Path], Layout]:
     room = shutil.disk_usage(target.parent).free // 2  # once here, once in DVC's cache
     try:
         unpack(archive, staging, max_members=MEMBERS, max_bytes=room, max_file_bytes=FILE_BYTES, max_ratio=RATIO)
-        inner = staging
-        while len(inside := folders_in(inner)) == 1 and not any(path.is_file() for path in inner.iterdir()):
-            inner = inner / inside[0]
+        inner = unwrapped(staging)
         layout = recognise(inner)
         inner.rename(target)
     finally:

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.core.errors import PersonError
 
 MANIFEST = "manifest.json"
+MEASURED = "timings.json"  # times on one machine: they lie beside the content and are no part of its identity
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -48,7 +49,7 @@ def publish(partial: Path, final: Path, facts: dict[str, Any]) -> str:
     Raises:
         PersonError: the stage wrote nothing.
     """
-    files = {str(path.relative_to(partial)): sha256(path) for path in _files(partial)}
+    files = {str(path.relative_to(partial)): sha256(path) for path in _files(partial) if path.name != MEASURED}
     if not files:
         raise PersonError(f"{final.name} wrote no file; nothing is published")
     write_json(partial / MANIFEST, {**facts, "files": files})
@@ -79,7 +80,7 @@ def digest(directory: Path) -> str:
 def damaged(directory: Path) -> list[str]:
     """Files of an artifact that differ from its manifest, are missing, or are not named there."""
     declared = read_json(directory / MANIFEST)["files"]
-    found = {str(path.relative_to(directory)): path for path in _files(directory) if path.name != MANIFEST}
+    found = {str(path.relative_to(directory)): path for path in _files(directory) if path.name not in {MANIFEST, MEASURED}}
     changed = [name for name in declared if name not in found or sha256(found[name]) != declared[name]]
     return sorted([*changed, *(name for name in found if name not in declared)])
 

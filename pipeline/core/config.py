@@ -5,9 +5,11 @@ Hydra composes; nothing of it is left in a stage. Checked here, before anything 
 of `conf/schema.yaml`.
 """
 
+import copy
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +39,63 @@ def compose(conf: Path, *, experiment: str | None, overrides: Sequence[str]) -> 
     Raises:
         PersonError: an unknown group, option or key, a wrong type or a value out of range.
     """
+    return Composer(conf, experiment=experiment)(overrides)
+
+
+class Composer:
+    """Composes one experiment many times: Hydra runs once for each list of overrides; numbers of leaves are set on what it made.
+
+    Args:
+        conf: the folder of Hydra's configuration.
+        experiment: a file of conf/experiment without its ending, or None.
+    """
+
+    def __init__(self, conf: Path, *, experiment: str | None) -> None:
+        self.conf, self.experiment = conf, experiment
+        self.made: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def __call__(self, overrides: Sequence[str], leaves: Mapping[str, float] | None = None) -> dict[str, Any]:
+        """The configuration with these overrides, and then these numbers at dotted keys: the same as `key=number` behind them.
+
+        Raises:
+            PersonError: an unknown group, option or key, a wrong type or a value out of range.
+        """
+        config = copy.deepcopy(self._composed(tuple(map(str, overrides))))
+        for key, value in (leaves or {}).items():
+            _check_names(self.conf, f"{key}={value}", config)
+            *path, name = key.split(".")
+            node = config
+            for part in path:
+                node = node[part]
+            node[name] = value
+        check(config, self.conf / "schema.yaml")
+        return config
+
+    def _composed(self, overrides: tuple[str, ...]) -> dict[str, Any]:
+        """What Hydra makes of it; conf/ holds no interpolation, so nothing else follows from a leaf."""
+        if overrides not in self.made:
+            chosen = [f"+experiment={self.experiment}"] if self.experiment else []
+            for override in overrides:
+                _check_override(override)
+            if self.experiment:
+                _check_option(self.conf, "experiment", self.experiment)
+            if () not in self.made:
+                self.made[()] = _hydra(self.conf, chosen, overrides=[])
+            for override in overrides:
+                _check_names(self.conf, override, self.made[()])
+            self.made[overrides] = _hydra(self.conf, chosen, overrides=list(overrides)) if overrides else self.made[()]
+        return self.made[overrides]
+
+
+def choices(conf: Path, *, experiment: str | None, overrides: Sequence[str] = ()) -> dict[str, str]:
+    """Group -> the option that is chosen for it; groups of which several options are chosen are left out.
+
+    Raises:
+        PersonError: the configuration does not compose.
+    """
     chosen = [f"+experiment={experiment}"] if experiment else []
-    for override in overrides:
-        _check_override(str(override))
-    if experiment:
-        _check_option(conf, "experiment", experiment)
-    base = _hydra(conf, chosen, overrides=[])
-    for override in overrides:
-        _check_names(conf, str(override), base)
-    config = _hydra(conf, chosen, overrides=[str(override) for override in overrides])
-    check(config, conf / "schema.yaml")
-    return config
+    found = _hydra(conf, chosen, overrides=list(overrides), hydra=True)["choices"]
+    return {group: option for group, option in found.items() if isinstance(option, str) and not group.startswith("hydra/")}
 
 
 def check(config: dict[str, Any], schema: Path) -> None:
@@ -61,8 +109,7 @@ def check(config: dict[str, Any], schema: Path) -> None:
             raise PersonError(f"{where} must be a finite number: received {value}")
         if value == "???":
             raise PersonError(f"{where} has no value: set it with  {where}=VALUE")
-    rules = yaml.safe_load(schema.read_text(encoding="utf-8"))
-    errors = sorted(jsonschema.Draft202012Validator(rules).iter_errors(config), key=lambda e: list(map(str, e.absolute_path)))
+    errors = sorted(_rules(schema.read_text(encoding="utf-8")).iter_errors(config), key=lambda e: list(map(str, e.absolute_path)))
     if errors:
         error = errors[0]
         where = ".".join(str(part) for part in error.absolute_path)
@@ -73,12 +120,17 @@ def check(config: dict[str, Any], schema: Path) -> None:
         raise PersonError(f"{where}: {error.message} (conf/schema.yaml)")
 
 
-def _hydra(conf: Path, chosen: list[str], *, overrides: list[str]) -> dict[str, Any]:
+@lru_cache(maxsize=4)
+def _rules(text: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(yaml.safe_load(text))
+
+
+def _hydra(conf: Path, chosen: list[str], *, overrides: list[str], hydra: bool = False) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
-            composed = hydra_compose("config", overrides=[*chosen, *overrides])
-            container = OmegaConf.to_container(composed, resolve=True)
+            composed = hydra_compose("config", overrides=[*chosen, *overrides], return_hydra_config=hydra)
+            container = OmegaConf.to_container(composed.hydra.runtime if hydra else composed, resolve=True)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}" if mark else "a file of conf/"
@@ -137,8 +189,10 @@ def _changes_option(conf: Path, key: str) -> bool:
     for path in sorted((conf / group).glob("*.yaml")):
         node: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name in rest:
-            node = node.get(name) if isinstance(node, dict) and name in node else None
-        if node is not None:
+            if not isinstance(node, dict) or name not in node:
+                break
+            node = node[name]
+        else:  # also where its value is null
             return True
     return False
 

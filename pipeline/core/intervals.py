@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtr, stdtrit
 
 from pipeline.core.errors import PersonError
 
@@ -100,7 +99,7 @@ def _tail(units: int, coverage: float) -> float:
     """Share of the resamples to leave out on each side: Phi(-sqrt(n / (n - 1)) t), t Student's quantile of n - 1."""
     if units < 2:
         return (1 - coverage) / 2
-    return float(norm.cdf(-math.sqrt(units / (units - 1)) * student.ppf((1 + coverage) / 2, units - 1)))
+    return float(ndtr(-math.sqrt(units / (units - 1)) * stdtrit(units - 1, (1 + coverage) / 2)))
 
 
 def _interval(value: float, drawn: list[float], resamples: int, tail: float) -> dict[str, float]:

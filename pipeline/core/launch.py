@@ -1,17 +1,25 @@
-"""The environment of a stage process: threads, seed, rank and switches that third parties read when they are imported.
+"""The environment of a stage process: threads, seed and switches that third parties read when they are imported.
 
-Topology is not identity: rank, world size, devices and workers come from the environment that a launcher (Lightning,
-torchrun, srun) sets; only `threads` and `seed`, which change bits, are configuration.
+Topology is not identity: where a process stands among others, and how many workers it has, come from the environment
+(`pipeline.core.ranks`); only `threads` and `seed`, which change bits, are configuration.
 """
 
 import ctypes
 import os
 import random
+import shlex
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
+from pipeline.core.errors import PersonError
+from pipeline.core.ranks import Place, place
+
 MARK = "PIPELINE_STAGE"
+LAUNCHED = "PIPELINE_LAUNCHED"  # set for what PIPELINE_LAUNCH started
+ORPHAN_SECONDS = 60.0  # how long a stage whose parent died may take to end by itself
 QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
@@ -25,8 +33,6 @@ QUIET = {
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-RANK_VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-WORLD_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "PIPELINE_DEVICES")
 
 
 def environment(*, threads: int, scratch: Path) -> dict[str, str]:
@@ -52,26 +58,62 @@ def enter(stage: str, *, threads: int, scratch: Path) -> None:
     die_with_parent()
 
 
-def die_with_parent() -> None:
-    """Ask the kernel (Linux) to end this process when DVC or Snakemake is killed, so that no orphan keeps writing."""
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel (Linux) to send this process a signal when DVC or Snakemake is killed, so that no orphan keeps writing."""
     if sys.platform == "linux":
         death_signal_option = 1  # PR_SET_PDEATHSIG, prctl(2)
-        ctypes.CDLL(None, use_errno=True).prctl(death_signal_option, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(death_signal_option, number)
+
+
+def end_with_parent() -> None:
+    """As `die_with_parent`, for a stage that can keep what it has: it is asked to end first, and killed a minute later."""
+    parent = os.getppid()
+    die_with_parent(signal.SIGTERM)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        time.sleep(ORPHAN_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="orphan-watch", daemon=True).start()
+
+
+def by_launcher(here: Place) -> None:
+    """Replace this process by `PIPELINE_LAUNCH` (srun, torchrun ... --no-python) with this process's own words behind it.
+
+    Returns where there is no such variable, or the launcher has started this process already.
+
+    Raises:
+        PersonError: the launcher is not installed.
+    """
+    words = shlex.split(os.environ.get("PIPELINE_LAUNCH", ""))
+    if not words or here.launcher or os.environ.get(LAUNCHED):
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execvpe(words[0], [*words, sys.executable, *sys.orig_argv[1:]], {**os.environ, LAUNCHED: "1"})
+    except FileNotFoundError as error:
+        raise PersonError(f"PIPELINE_LAUNCH names {words[0]!r}, which is not installed here") from error
 
 
 def rank() -> int:
     """This process's rank over all nodes; 0 where nothing was launched."""
-    return next((int(os.environ[name]) for name in RANK_VARIABLES if os.environ.get(name, "").isdigit()), 0)
+    return place().rank
 
 
 def world() -> int:
-    """Number of processes over all nodes; 1 where nothing was launched."""
-    return next((int(os.environ[name]) for name in WORLD_VARIABLES if os.environ.get(name, "").isdigit()), 1)
+    """Number of processes of a training over all nodes; 1 where the environment asks for no more."""
+    return place().world
 
 
 def workers() -> int:
     """Data-loading processes, from `PIPELINE_WORKERS`: a matter of the machine, which never changes a result."""
-    return int(os.environ.get("PIPELINE_WORKERS", "0"))
+    wanted = os.environ.get("PIPELINE_WORKERS", "").strip() or "0"
+    if not wanted.isdigit():
+        raise PersonError(f"PIPELINE_WORKERS must be a whole number, 0 or more: received {wanted!r}")
+    return int(wanted)
 
 
 def seed_everything(seed: int) -> None:

@@ -8,8 +8,11 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipeline.core import launch
+
 T = TypeVar("T")
 PATIENCE = 5.0  # seconds before anything is shown
+TICK = 0.1  # seconds between two looks of the bar
 PERIOD = 20.0  # seconds between lines where there is no terminal
 
 
@@ -18,14 +21,21 @@ class Meter:
 
     def __init__(self, what: str, *, total: int, done: int = 0) -> None:
         self.what, self.total, self.first = what, total, done
+        self.shows = launch.rank() == 0
         self.console = Console(file=sys.stderr)
+        self.terminal = self.console.is_terminal  # asked once: it looks into the environment
         self.began = self.shown = time.monotonic()
         self.bar: Progress | None = None
 
     def update(self, done: int) -> None:
         """Say that `done` of the total are finished."""
+        if not self.shows:
+            return
         now = time.monotonic()
-        if now - self.began > PATIENCE and self.console.is_terminal:
+        if self.terminal and now - self.began > PATIENCE:
+            if self.bar is not None and now - self.shown < TICK:
+                return
+            self.shown = now
             if self.bar is None:
                 columns = (TextColumn(self.what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
                 self.bar = Progress(*columns, console=self.console, transient=True)

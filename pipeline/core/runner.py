@@ -20,9 +20,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pipeline.core import artifact, launch, ledger
+from pipeline.core import artifact, interrupt, launch, ledger
 from pipeline.core.dag import COMPOSED, Stage, read_params, read_stage
 from pipeline.core.errors import PersonError
+from pipeline.core.ranks import place
 
 SCRATCH = ".run"
 ITEMS = "items"  # under a stage's scratch: what it keeps of single items from one run to the next, keyed by their content
@@ -45,48 +46,82 @@ def run_stage(root: Path, name: str) -> str:
 
     Raises:
         PersonError: whatever the person can mend; nothing was published.
+        Interrupted: a signal asked the stage to end; nothing was published.
     """
     began = time.monotonic()
     stage = read_stage(root, name)
+    here = place()
+    shared = stage.resources.get("processes") == "many"
+    if here.rank != 0 and not shared:
+        return f"{name}: runs on one process; process {here.rank} of {here.world} has nothing to do"
     cfg = stage_config(root, stage)
     launch.enter(name, threads=int(cfg.get("threads", 1)), scratch=(root / SCRATCH / name / "tmp").resolve())
+    if shared:
+        launch.by_launcher(here)
+    interrupt.listen()
     inputs = {keyword: root / path for keyword, path in stage.inputs.items()}
     _check_source(root, inputs.get("source"))
-    digests = {keyword: _input_digest(root, path) for keyword, path in inputs.items()}
+    resumes = "scratch" in inspect.signature(importlib.import_module(f"pipeline.stages.{name}").run).parameters
+    if resumes and here.rank == 0:
+        launch.end_with_parent()
+    said = perform(root, stage, cfg=cfg, inputs=inputs, out=root / stage.out, base=root / SCRATCH / name)
+    return f"{name:<11}{time.monotonic() - began:7.1f} s   {said}   {stage.out}" if launch.rank() == 0 else said
+
+
+def perform(root: Path, stage: Stage, *, cfg: Declared, inputs: dict[str, Path], out: Path, base: Path) -> str:
+    """Run one stage in this process, whose environment stands already, and publish its artifact.
+
+    Args:
+        root: the repository, whose data, configuration and scratch are guarded.
+        stage: what dvc.yaml says of it.
+        cfg: the keys that it declares.
+        inputs: keyword -> the file or folder to hand it.
+        out: the folder to publish.
+        base: of the stage's lock and scratch.
+
+    Returns:
+        What the stage said.
+
+    Raises:
+        PersonError: whatever the person can mend; nothing was published.
+        Interrupted: a signal asked the stage to end; nothing was published.
+    """
+    name = stage.name
+    digests = {keyword: _input_digest(stage.inputs[keyword], path) for keyword, path in inputs.items()}
     identity = hashlib.sha256(json.dumps([cfg, digests], sort_keys=True).encode()).hexdigest()
-    scratch = root / SCRATCH / name / identity[:16]
+    scratch, items = base / identity[:16], base / ITEMS
     module = importlib.import_module(f"pipeline.stages.{name}")
     arguments = dict(inputs)
-    if "scratch" in inspect.signature(module.run).parameters:
-        scratch.mkdir(parents=True, exist_ok=True)
-        arguments["scratch"] = scratch
-    items = root / SCRATCH / name / ITEMS
-    if "items" in inspect.signature(module.run).parameters:
-        items.mkdir(parents=True, exist_ok=True)
-        arguments["items"] = items
-    if launch.rank() != 0:
-        module.run(cfg, root / f"{stage.out}.rank{launch.rank()}", **arguments)
-        return f"{name}: rank {launch.rank()} is done"
-    with _alone(root / SCRATCH / name / "lock"):
+    for keyword, folder in (("scratch", scratch), ("items", items)):
+        if keyword in inspect.signature(module.run).parameters:
+            folder.mkdir(parents=True, exist_ok=True)
+            arguments[keyword] = folder
+    here = place()
+    if here.rank != 0:
+        launch.seed_everything(int(cfg.get("seed", 0)))
+        module.run(cfg, out.with_name(f"{out.name}.rank{here.rank}"), **arguments)
+        return f"{name}: process {here.rank} of {here.world} is done"
+    with _alone(base / "lock"):
         if ledger.opens_test(stage):
             ledger.record(root, stage=name, identity=identity, digests=digests)
-        partial = artifact.begin(root / stage.out)
-        allowed = [partial, *inputs.values(), scratch, items, root / SCRATCH / name / "tmp", root / SCRATCH / "wandb"]
+        partial = artifact.begin(out)
+        allowed = [partial, *inputs.values(), scratch, items, base / "tmp", root / SCRATCH / "wandb"]
         versions = cfg.get("code", {}).get(name, {}).get("versions", {})  # not the hash of the code: equal output, equal digest
         facts = {"stage": name, "inputs": digests, "seed": cfg.get("seed", 0), "versions": versions}
         try:
             launch.seed_everything(int(cfg.get("seed", 0)))
             with guard(root, name, allowed):
                 said = module.run(cfg, partial, **arguments)
-            artifact.publish(partial, root / stage.out, facts)
+            with interrupt.held():  # what is whole is published whole
+                artifact.publish(partial, out, facts)
         finally:
             shutil.rmtree(partial, ignore_errors=True)  # what failed leaves nothing; what was published has another name now
-        _forget(root / SCRATCH / name)
-    return f"{name:<11}{time.monotonic() - began:7.1f} s   {said or ''}   {stage.out}"
+        _forget(base)
+    return str(said or "")
 
 
 def stage_config(root: Path, stage: Stage) -> Declared:
-    """The keys that the stage declares, from the composed configuration and from params.yaml."""
+    """The keys that the stage declares, from the composed configuration and from params.yaml below `root`."""
     params = read_params(root)
     cfg = Declared({key: params.get(key) for key in stage.params})
     if stage.keys:
@@ -152,9 +187,9 @@ def _below(path: str, directories: tuple[str, ...]) -> bool:
     return any(path == directory or path.startswith(directory + os.sep) for directory in directories)
 
 
-def _input_digest(root: Path, path: Path) -> str:
+def _input_digest(declared: str, path: Path) -> str:
     """Digest of an artifact; for other inputs (raw data, conf, pipeline) DVC alone decides whether they changed."""
-    if (root / "data").resolve() == path.parent.resolve() and path.name != "raw":
+    if Path(declared).parent == Path("data") and Path(declared).name != "raw":
         return artifact.digest(path)
     return "tracked by DVC"
 

@@ -6,7 +6,6 @@ rare class stays defined. Equal to scikit-learn where every class occurs (`tests
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -37,6 +36,8 @@ def auroc(score_N: Floats, positive_N: NDArray[np.bool_]) -> float:
     negatives = len(positive_N) - positives
     if positives == 0 or negatives == 0:
         return NAN
+    from scipy.stats import rankdata
+
     rank = rankdata(score_N)
     return float((rank[positive_N].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
@@ -102,6 +103,8 @@ def spearman(value_N: Floats, truth_N: Floats) -> float:
     """Correlation of ranks, ties averaged; NaN where either is constant."""
     if np.ptp(value_N) == 0 or np.ptp(truth_N) == 0:
         return NAN
+    from scipy.stats import rankdata
+
     return float(np.corrcoef(rankdata(value_N), rankdata(truth_N))[0, 1])
 
 

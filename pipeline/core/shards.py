@@ -15,14 +15,16 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.record import Sample
+from pipeline.core.record import Pixels, Sample
+from pipeline.core.shard_files import PIECE_BYTES, ShardSink
 
 if TYPE_CHECKING:
     from pipeline.core.store import Samples
@@ -36,6 +38,7 @@ LONGEST = 8  # times the target count, should no border come; without it one sha
 SCHEMA = pa.schema([
     ("id", pa.string()), ("name", pa.string()), ("label", pa.int32()), ("target", pa.float32()), ("weight", pa.float32()),
     ("group", pa.string()), ("origin", pa.string()), ("parent", pa.string()), ("given", pa.string()),
+    ("source_bytes", pa.int64()), ("source_height", pa.int32()), ("source_width", pa.int32()),
     ("height", pa.int32()), ("width", pa.int32()), ("channels", pa.int32()),
     ("boxes", pa.list_(pa.float32())), ("keypoints", pa.list_(pa.float32())),
     ("mask", pa.binary()), ("pixels", pa.large_binary()),
@@ -47,6 +50,8 @@ SCHEMA = pa.schema([
 LARGE = ("mask", "pixels")
 SHAPE = ("height", "width", "channels")
 FACTS = [name for name in SCHEMA.names if name not in LARGE]
+pa.set_memory_pool(pa.system_memory_pool())  # it gives back what is freed; the others kept 8 MB, and 1 KB for each sample
+PLAIN = [name for name in FACTS if name not in (*SHAPE, "boxes", "keypoints")]  # stored as the record has them
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,16 @@ class Kept:
     sample: Sample
     source: "Samples"
     position: int
+
+
+class Watch(Protocol):
+    """Sees what is written while it is in memory, so that nobody has to read it again."""
+
+    def pixels(self, images_BHWC: Pixels) -> None:
+        """A piece of the open shard, images of one shape; the array is only lent."""
+
+    def shard(self, name: str, checksum: int) -> None:
+        """The open shard is whole, under this name; CRC-32 of its file."""
 
 
 def write_shards(
@@ -94,8 +109,12 @@ class ShardWriter:
         linked: how many of them were there before.
     """
 
-    def __init__(self, directory: Path, *, shard_size: int | None = None, kept: Mapping[str, Path] | None = None) -> None:
-        self.directory, self.folder, self.kept = directory, directory / FOLDER, kept or {}
+    def __init__(
+        self, directory: Path, *, shard_size: int | None = None, kept: Mapping[str, Path] | None = None,
+        watch: Watch | None = None,
+    ) -> None:  # fmt: skip
+        """`watch` sees every shard that is written and not linked; its images must have one shape."""
+        self.directory, self.folder, self.kept, self.watch = directory, directory / FOLDER, kept or {}, watch
         self.folder.mkdir(parents=True)
         self.names: list[str] = []
         self.linked = 0
@@ -103,8 +122,9 @@ class ShardWriter:
         self._rows: list[Sample | Kept] = []
         self._count = 0  # rows of the open shard, those already written included
         self._known = True  # every row of the open shard so far lies in an older store
-        self._file: tuple[Any, Any] | None = None
+        self._file: tuple[Any, Any, ShardSink] | None = None
         self._hash = _start()
+        self._room = np.empty(0, np.uint8)  # pixels of one batch; the same memory serves all
 
     def __enter__(self) -> Self:
         return self
@@ -120,6 +140,7 @@ class ShardWriter:
 
     def add(self, row: Sample | Kept) -> None:
         """Add one sample."""
+        kept = isinstance(row, Kept)
         sample = row.sample if isinstance(row, Kept) else row
         if not self._batch:
             size = max(int(np.prod(sample.pixels_HWC.shape)), 1)
@@ -127,7 +148,7 @@ class ShardWriter:
             self._batch = max(BATCH_BYTES // size, 1)
         self._rows.append(row)
         self._count += 1
-        self._known = self._known and isinstance(row, Kept)
+        self._known = self._known and kept
         if is_border(sample.id, self._target) or self._count >= LONGEST * self._target:
             self._close()
         elif not self._known and len(self._rows) >= self._batch:
@@ -154,6 +175,8 @@ class ShardWriter:
             part.close()
         name = f"{self._hash.hexdigest()[:20]}.arrow"
         (self.folder / PARTIAL).replace(self.folder / name)
+        if self.watch is not None:
+            self.watch.shard(name, self._file[-1].checksum)
         self._begin(name)
 
     def _begin(self, name: str) -> None:
@@ -163,16 +186,34 @@ class ShardWriter:
     def _name_of(self, rows: list[Sample | Kept]) -> str:
         total = _start()
         for start in range(0, len(rows), self._batch):
-            total.update(_said(rows[start : start + self._batch]))
+            some = rows[start : start + self._batch]
+            total.update(_said(_facts(some), [_mask(row) for row in some]))
         return f"{total.hexdigest()[:20]}.arrow"
 
     def _write(self, rows: list[Sample | Kept]) -> None:
         if self._file is None:
-            sink = pa.OSFile(str(self.folder / PARTIAL), "wb")
-            self._file = pa.ipc.new_file(sink, SCHEMA), sink
-        if rows:
-            self._hash.update(_said(rows))
-            self._file[0].write_batch(_batch(rows))
+            sink = ShardSink(self.folder / PARTIAL, checked=self.watch is not None)
+            file = pa.PythonFile(sink, "w")
+            self._file = pa.ipc.new_file(file, SCHEMA), file, sink
+        if not rows:
+            return
+        facts, masks = _facts(rows), [_mask(row) for row in rows]
+        self._hash.update(_said(facts, masks))
+        sizes = np.asarray(facts["height"], np.int64) * facts["width"] * facts["channels"]
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        if len(self._room) < offsets[-1]:
+            self._room = np.empty(offsets[-1], np.uint8)
+        pixels_N = self._room[: offsets[-1]]
+        for some in pieces(len(rows), int(sizes[0])):
+            _gather(rows[some], offsets[some], pixels_N)
+            if self.watch is not None:
+                shape = [facts[name][0] for name in SHAPE]
+                self.watch.pixels(pixels_N[offsets[some.start] : offsets[some.stop]].reshape(-1, *shape))
+        arrays = {name: pa.array(facts[name], type=SCHEMA.field(name).type) for name in FACTS}
+        arrays["mask"] = pa.array([bytes(mask) for mask in masks], type=pa.binary())
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(pixels_N)]
+        arrays["pixels"] = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(rows), buffers)
+        self._file[0].write_batch(pa.record_batch([arrays[name] for name in SCHEMA.names], schema=SCHEMA))
 
 
 def is_border(identity: str, target: int) -> bool:
@@ -192,42 +233,47 @@ def _start() -> Any:
     return hashlib.sha256(f"{SCHEMA.names} {SCHEMA.metadata}".encode())
 
 
+def pieces(count: int, size: int) -> list[slice]:
+    """How the rows of a batch are worked on: a few at a time, of `size` bytes each."""
+    step = max(1, PIECE_BYTES // max(size, 1))
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def _gather(rows: list[Sample | Kept], offsets: Any, pixels_N: Pixels) -> None:
+    """Copy the pixels of rows to where they begin; neighbours in an older store go at once."""
+    first = 0
+    while first < len(rows):
+        last, row, start = first + 1, rows[first], offsets[first]
+        if isinstance(row, Kept):
+            while last < len(rows) and _follows(rows[last], row, last - first):
+                last += 1
+            row.source.copy(row.position, row.position + last - first, pixels_N[start:])
+        else:
+            pixels_N[start : start + row.pixels_HWC.size] = row.pixels_HWC.reshape(-1)
+        first = last
+
+
+def _follows(row: Sample | Kept, first: Kept, distance: int) -> bool:
+    """Whether a row lies so far behind another one of the same older store."""
+    return isinstance(row, Kept) and row.source is first.source and row.position == first.position + distance
+
+
 def _facts(rows: list[Sample | Kept]) -> dict[str, list[Any]]:
     samples = [row.sample if isinstance(row, Kept) else row for row in rows]
-    facts = {name: [getattr(sample, name) for sample in samples] for name in FACTS if name not in (*SHAPE, "boxes", "keypoints")}
-    for axis, name in enumerate(SHAPE):
-        facts[name] = [sample.pixels_HWC.shape[axis] for sample in samples]
+    facts = dict(zip(PLAIN, map(list, zip(*map(attrgetter(*PLAIN), samples), strict=True)), strict=True))
+    facts |= dict(zip(SHAPE, map(list, zip(*(sample.pixels_HWC.shape for sample in samples), strict=True)), strict=True))
     facts["boxes"] = [[float(value) for box in sample.boxes for value in box] for sample in samples]
     facts["keypoints"] = [[float(value) for point in sample.keypoints for value in point] for sample in samples]
     return facts
 
 
-def _said(rows: list[Sample | Kept]) -> bytes:
+def _said(facts: dict[str, list[Any]], masks: list[Any]) -> bytes:
     """What rows say, for the name of their shard; the id stands for the pixels."""
-    facts = _facts(rows)
-    masks = [hashlib.sha256(mask).hexdigest() if len(mask) else "" for mask in map(_mask, rows)]
-    return json.dumps([facts[name] for name in FACTS] + [masks]).encode()
+    hashes = [hashlib.sha256(mask).hexdigest() if len(mask) else "" for mask in masks]
+    return json.dumps([facts[name] for name in FACTS] + [hashes]).encode()
 
 
 def _mask(row: Sample | Kept) -> Any:
     if isinstance(row, Kept):
         return row.source.mask_bytes(row.position)
     return b"" if row.mask_HW is None else np.ascontiguousarray(row.mask_HW).data.cast("B")
-
-
-def _pixels(row: Sample | Kept) -> Any:
-    pixels = row.source.pixels(row.position) if isinstance(row, Kept) else np.ascontiguousarray(row.pixels_HWC)
-    return pixels.reshape(-1).data
-
-
-def _batch(rows: list[Sample | Kept]) -> pa.RecordBatch:
-    facts = _facts(rows)
-    arrays = {name: pa.array(facts[name], type=SCHEMA.field(name).type) for name in FACTS}
-    arrays["mask"] = pa.array([bytes(_mask(row)) for row in rows], type=pa.binary())
-    sizes = np.asarray(facts["height"], np.int64) * facts["width"] * facts["channels"]
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    joined = b"".join(_pixels(row) for row in rows)
-    arrays["pixels"] = pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), len(rows), [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(joined)]
-    )
-    return pa.record_batch([arrays[name] for name in SCHEMA.names], schema=SCHEMA)

@@ -5,17 +5,14 @@
     table = pa.ipc.open_file(pa.memory_map(f"data/ingest/shards/{first}")).read_all()
 
 Pixels are stored decoded (uint8, HWC), so training never decodes and a sample's bytes never depend on a codec. Columns: id,
-name, label, target, weight, group, origin, parent, given, height, width, channels, boxes (flat, 5 each), keypoints (flat, 2
-each), mask (empty for none), pixels; the schema's metadata states kind, axes, type and unit. The order of the rows is the
-order of the source; reading numbers them as the column `order`. `pipeline.core.shards` writes them.
+name, label, target, weight, group, origin, parent, given, source_bytes, source_height, source_width (of its file), height, width,
+channels, boxes (flat, 5 each), keypoints (flat, 2 each), mask (empty for none), pixels; the schema's metadata states kind, axes,
+type and unit. The order of the rows is that of the source; reading numbers them as `order`. `pipeline.core.shards` writes them.
 
-A small store is mapped: an image is a view into the file. A store above `MAPPED` bytes is read row by row at its offset, so
-that resident memory and address space stay the same however large it is; the system's page cache keeps what is warm.
+A small store is mapped and a large one is read, see `pipeline.core.shard_files`.
 """
 
 import json
-import mmap
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,12 +25,10 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Box, Sample
-from pipeline.core.shards import FACTS, FOLDER, ORDER, Kept, write_shards
+from pipeline.core.shard_files import ShardFiles
+from pipeline.core.shards import FACTS, FOLDER, ORDER, SCHEMA, Kept, write_shards
 
 __all__ = ["Kept", "Samples", "open_samples", "write_shards"]
-
-MAPPED = 64 << 20  # bytes of all shards up to which they are mapped
-OPEN = 64  # files of a larger store that are open at a time
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class Samples:
 
     directory: Path
     columns: dict[str, NDArray[Any]] = field(repr=False)
-    files: "_Files" = field(repr=False)
+    files: ShardFiles = field(repr=False)
     places: dict[str, NDArray[np.int64]] = field(repr=False)
     lists: dict[str, pa.ChunkedArray] = field(repr=False)
     allowed: NDArray[np.bool_] | None = field(default=None, repr=False)
@@ -70,6 +65,12 @@ class Samples:
     def index(self) -> dict[str, int]:
         """Sample id -> position."""
         return {identity: position for position, identity in enumerate(self.ids)}
+
+    @cached_property
+    def _filled(self) -> dict[str, list[bool]]:
+        """Whether a sample has boxes, and keypoints."""
+        lengths = {name: [np.diff(chunk.offsets) for chunk in found.chunks] for name, found in self.lists.items()}
+        return {name: (np.concatenate(found) > 0).tolist() for name, found in lengths.items()}
 
     def only(self, ids: Iterable[str]) -> "Samples":
         """The same samples, of which pixels, masks and records of any other id raise AssertionError.
@@ -98,6 +99,19 @@ class Samples:
         images_BN = self.files.gather(self.places["shard"][rows], self.places["pixels"][rows], size)
         return images_BN.reshape(len(rows), *self._shape(int(rows[0])))
 
+    def copy(self, first: int, last: int, out_N: NDArray[np.uint8]) -> None:
+        """Pixels of the images from one position up to another, one after the other, to the beginning of an array of bytes."""
+        for position in range(first, last) if self.allowed is not None else ():
+            self._check(position)
+        shards, starts, sizes = (self.places[name][first:last] for name in ("shard", "pixels", "size"))
+        ends = starts + sizes
+        breaks = np.flatnonzero((starts[1:] != ends[:-1]) | (shards[1:] != shards[:-1])) + 1
+        filled = 0
+        for begin, end in zip([0, *breaks], [*breaks, last - first], strict=True):  # neighbours in one go
+            size = int(ends[end - 1] - starts[begin])
+            self.files.fill(int(shards[begin]), int(starts[begin]), out_N[filled : filled + size])
+            filled += size
+
     def mask(self, position: int) -> NDArray[np.uint8] | None:
         """The mask at a position: read-only uint8, HW; None for none."""
         data = self.mask_bytes(position)
@@ -111,11 +125,15 @@ class Samples:
 
     def boxes(self, position: int) -> tuple[Box, ...]:
         """The boxes at a position."""
+        if not self._filled["boxes"][position]:
+            return ()
         flat = self.lists["boxes"][position].as_py()
         return tuple((x0, y0, x1, y1, int(kind)) for x0, y0, x1, y1, kind in zip(*[iter(flat)] * 5, strict=True))
 
     def keypoints(self, position: int) -> tuple[tuple[float, float], ...]:
         """The keypoints at a position."""
+        if not self._filled["keypoints"][position]:
+            return ()
         flat = self.lists["keypoints"][position].as_py()
         return tuple(zip(*[iter(flat)] * 2, strict=True))
 
@@ -148,8 +166,9 @@ class Samples:
         return int(columns["height"][position]), int(columns["width"][position]), int(columns["channels"][position])
 
 
-_NUMERIC = ("label", "target", "weight", "order")
-_RECORD = ("id", "name", "label", "target", "weight", "group", "order", "origin", "parent", "given")
+_SOURCE = ("source_bytes", "source_height", "source_width")
+_NUMERIC = ("label", "target", "weight", "order", *_SOURCE)
+_RECORD = ("id", "name", "label", "target", "weight", "group", "order", "origin", "parent", "given", *_SOURCE)
 _LISTS = ("boxes", "keypoints")
 
 
@@ -188,7 +207,7 @@ def open_shards(directory: Path, folder: Path, names: Sequence[str], *, mapped: 
     return Samples(
         directory=directory,
         columns=columns,
-        files=_Files([folder / name for name in names], mapped=mapped),
+        files=ShardFiles([folder / name for name in names], mapped=mapped),
         places={key: np.concatenate([place[key] for place in places]) for key in places[0]},
         lists={name: facts[name] for name in _LISTS},
     )
@@ -202,6 +221,8 @@ def _opened(path: Path) -> tuple[pa.Table, dict[str, NDArray[np.int64]]]:
         base = source.read_buffer().address
         source.seek(0)
         table = pa.ipc.open_file(source).read_all()
+        if table.schema.names != SCHEMA.names:
+            raise PersonError(f"{path} is of an older version: run  dvc repro")
         found: dict[str, list[NDArray[np.int64]]] = {key: [] for key in ("pixels", "size", "mask", "mask_size")}
         for batch in table.to_batches():
             for column, key, kind in (("pixels", "size", np.int64), ("mask", "mask_size", np.int32)):
@@ -223,49 +244,3 @@ def _copied(table: pa.Table) -> pa.Table:
 
 def _reopened(directory: Path, allowed: NDArray[np.bool_] | None) -> Samples:
     return replace(open_samples(directory), allowed=allowed)
-
-
-class _Files:
-    """Bytes of shards: mapped where they are few, read at their offset where they are many."""
-
-    def __init__(self, paths: Sequence[Path], *, mapped: bool) -> None:
-        self.paths = list(paths)
-        self.mapped = mapped and sum(path.stat().st_size for path in self.paths) <= MAPPED
-        self._maps: dict[int, memoryview] = {}
-        self._handles: dict[int, int] = {}
-
-    def read(self, shard: int, start: int, size: int) -> bytes | memoryview:
-        """Bytes of one shard."""
-        if self.mapped:
-            return self._map(shard)[start : start + size]
-        return os.pread(self._handle(shard), size, start)
-
-    def gather(self, shards: NDArray[np.int64], starts: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
-        """Runs of `size` bytes from these shards and offsets, as rows of a new array."""
-        places = list(zip(shards.tolist(), starts.tolist(), strict=True))
-        if self.mapped:
-            maps = {shard: self._map(shard) for shard in set(shards.tolist())}
-            joined = bytearray().join([maps[shard][start : start + size] for shard, start in places])  # one copy, made in C
-            return np.frombuffer(joined, dtype=np.uint8).reshape(len(places), size)
-        images_BN = np.empty((len(places), size), dtype=np.uint8)
-        for row, (shard, start) in enumerate(places):
-            if os.preadv(self._handle(shard), [images_BN[row]], start) != size:
-                raise OSError(f"{self.paths[shard]} ends before its last sample")
-        return images_BN
-
-    def _map(self, shard: int) -> memoryview:
-        if shard not in self._maps:
-            with self.paths[shard].open("rb") as file:
-                self._maps[shard] = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return self._maps[shard]
-
-    def _handle(self, shard: int) -> int:
-        if shard not in self._handles:
-            if len(self._handles) >= OPEN:
-                os.close(self._handles.pop(next(iter(self._handles))))
-            self._handles[shard] = os.open(self.paths[shard], os.O_RDONLY)
-        return self._handles[shard]
-
-    def __del__(self) -> None:
-        for handle in self._handles.values():
-            os.close(handle)

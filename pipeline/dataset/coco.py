@@ -11,8 +11,7 @@ from typing import Any
 
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Entry, Rejected
-from pipeline.source import annotated
-from pipeline.source.annotated import Photo, Thing
+from pipeline.source.annotated import Photo, Reading, Thing, categories
 from pipeline.source.folder import check_collisions, check_path, check_source, listed, plain_path
 
 LARGEST = 2 << 30  # bytes of a JSON file; that of COCO's 118,000 photos has 0.45 GB
@@ -48,12 +47,11 @@ class Coco:
         self, *, source: Path, file: str, val_file: str | None, test_file: str | None, images: str, objects: str,
         categories: list[str] | None, background: str | None, unlisted: str, title: str, licence: str, citation: str,
     ) -> None:  # fmt: skip
-        annotated.check_objects(objects)
-        self.source, self.images, self.objects, self.unlisted = source, images, objects, unlisted
+        self.reading = Reading(objects, background, unlisted)
+        self.source, self.images, self.categories = source, images, categories
         named = val_file is not None or test_file is not None
         files = [(file, "train" if named else ""), (val_file, "val"), (test_file, "test")]
         self.files = [(name, given) for name, given in files if name is not None]
-        self.categories, self.background = categories, background if objects == "whole" else None
         self.title, self.licence, self.citation = title, licence, citation
 
     def card(self) -> dict[str, Any]:
@@ -72,20 +70,17 @@ class Coco:
         }
 
     def __len__(self) -> int:
-        return annotated.count(self._photos, objects=self.objects)
+        return self.reading.count(self._photos)
 
     def entries(self) -> Iterator[Entry | Rejected]:
         """Photos in the order of the annotation files, their objects in that of the annotations."""
-        return annotated.entries(self._photos, self._classes, objects=self.objects, background=self.background)
+        return self.reading.entries(self._photos, self._classes)
 
     @cached_property
     def _classes(self) -> list[str]:
-        used = {thing.category for photo in self._photos for thing in photo.things}
-        empty = self.background is not None and any(not photo.things and not photo.refused for photo in self._photos)
-        classes = annotated.categories({*used, *([self.background] if empty and self.background else [])}, None)
-        if not used:
+        if not any(photo.things for photo in self._photos):
             raise PersonError(f"no box of {self.files[0][0]} can be used: expected `bbox` of [x, y, width, height] in pixels")
-        return classes
+        return self.reading.classes(self._photos)
 
     @cached_property
     def _photos(self) -> list[Photo]:
@@ -99,14 +94,14 @@ class Coco:
                     raise PersonError(f"{photo.name!r} is in {other} and in {file}: remove it from one of them")
         check_collisions(named, what="file names of the annotations")
         by = " and ".join(name for name, _ in self.files)
-        annotated.check_images(self.source / self.images, named, by=by, unlisted=self.unlisted)
+        self.reading.check_images(self.source / self.images, named, by=by)
         return [photo for part in parts for photo in part]
 
     def _read(self, file: str, given: str) -> list[Photo]:
         check_path(self.source, file, where="dataset.file")
         found = _load(self.source / file)
         names = _keyed(file, "categories", found["categories"])
-        wanted = set(annotated.categories((entry["name"] for entry in names.values()), self.categories))
+        wanted = set(categories((entry["name"] for entry in names.values()), self.categories))
         if len({entry["name"] for entry in names.values()}) < len(names):
             raise PersonError(f"{file} has two categories of one name: give each its own")
         photos = {key: self._photo(file, entry, given) for key, entry in _keyed(file, "images", found["images"]).items()}

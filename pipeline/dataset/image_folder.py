@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import PersonError
-from pipeline.core.record import Entry, Rejected
-from pipeline.source.folder import IMAGES, check_source, class_names, endings, files_below, folders_in, is_image
+from pipeline.core.record import Entry, OnDisk, Rejected
+from pipeline.source.folder import IMAGES, check_source, class_names, endings, folders_in, is_image, names_below
 
 
 class ImageFolder:
@@ -51,30 +51,34 @@ class ImageFolder:
         """The images, sorted by the bytes of their names."""
         classes, images, _ = self._found
         label = {name: number for number, name in enumerate(classes)}
-        for path in images:
-            if len(path.parts) == 1:
-                yield Rejected(str(path), "lies in no class folder")
+        for name in images:
+            kind, inside, _ = name.partition("/")
+            if not inside:
+                yield Rejected(name, "lies in no class folder")
             else:
-                yield Entry(str(path), (self.source / path).read_bytes, label=label[path.parts[0]])
+                yield Entry(name, OnDisk(f"{self.source}/{name}"), label[kind])
 
     @cached_property
-    def _found(self) -> tuple[list[str], list[PurePosixPath], list[PurePosixPath]]:
+    def _found(self) -> tuple[list[str], list[str], list[str]]:
         """Classes, images and other files; the structure is held against what is expected."""
         check_source(self.source)
         classes = class_names(folders_in(self.source))
-        files = files_below(self.source)
-        images = [path for path in files if is_image(path)]
+        files = names_below(self.source)
+        images: list[str] = []
+        others: list[str] = []
+        for name in files:
+            (images if is_image(name) else others).append(name)
         self._check(classes, images, files)
-        return classes, images, [path for path in files if not is_image(path)]
+        return classes, images, others
 
-    def _check(self, classes: list[str], images: list[PurePosixPath], files: list[PurePosixPath]) -> None:
+    def _check(self, classes: list[str], images: list[str], files: list[str]) -> None:
         expected = f"expected {self.source}/CLASS/image.jpg with at least two class folders"
         if not files:
             raise PersonError(f"the data folder {self.source} is empty: {expected}")
         if not images:
             found = ", ".join(f"{count} {ending}" for ending, count in endings(files).items())
             raise PersonError(f"no images in {self.source} (found {found}; accepted endings: {' '.join(IMAGES)}): {expected}")
-        held = Counter(path.parts[0] for path in images if len(path.parts) > 1)
+        held = Counter(name.partition("/")[0] for name in images if "/" in name)
         counts = {name: held[name] for name in classes}
         told = ", ".join(f"{name} {count}" for name, count in counts.items()) or f"{len(images)} images in no class folder"
         if len(classes) < 2:

@@ -8,17 +8,14 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
 
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Entry, Rejected
-from pipeline.source import annotated
-from pipeline.source.annotated import Photo, Thing
+from pipeline.source.annotated import Photo, Reading, Thing, categories
 from pipeline.source.folder import check_path, check_source, files_below, is_image, listed
+from pipeline.source.safe_xml import Element, read_xml
 
 LARGEST = 10_000_000  # bytes of one annotation
-DEEPEST = 50  # elements in each other
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 SPLITS = ("train", "val", "test")
 FAR = 1e9  # pixels
@@ -52,10 +49,9 @@ class Voc:
         self, *, source: Path, annotations: str, images: str, sets: str | None, objects: str, categories: list[str] | None,
         background: str | None, difficult: bool, unlisted: str, title: str, licence: str, citation: str,
     ) -> None:  # fmt: skip
-        annotated.check_objects(objects)
+        self.reading = Reading(objects, background, unlisted)
         self.source, self.annotations, self.images, self.sets = source, annotations, images, sets
-        self.objects, self.difficult, self.unlisted = objects, difficult, unlisted
-        self.categories, self.background = categories, background if objects == "whole" else None
+        self.categories, self.difficult = categories, difficult
         self.title, self.licence, self.citation = title, licence, citation
 
     def card(self) -> dict[str, Any]:
@@ -74,12 +70,11 @@ class Voc:
         }
 
     def __len__(self) -> int:
-        return annotated.count(self._found[0], objects=self.objects)
+        return self.reading.count(self._found[0])
 
     def entries(self) -> Iterator[Entry | Rejected]:
         """Photos sorted by the bytes of their names, their objects in the order of the annotation."""
-        photos, classes = self._found
-        return annotated.entries(photos, classes, objects=self.objects, background=self.background)
+        return self.reading.entries(*self._found)
 
     @cached_property
     def _found(self) -> tuple[list[Photo], list[str]]:
@@ -87,14 +82,13 @@ class Voc:
         check_source(self.source)
         photos = self._read(self._pairs())
         given = {} if self.sets is None else _splits(self.source, self.sets, {PurePosixPath(p.name).stem for p in photos})
-        wanted = set(annotated.categories((thing.category for photo in photos for thing in photo.things), self.categories))
+        wanted = set(categories((thing.category for photo in photos for thing in photo.things), self.categories))
         for photo in photos:
             photo.things = [thing for thing in photo.things if thing.category in wanted]
             photo.given = given.get(PurePosixPath(photo.name).stem, "")
         if not wanted:
             raise PersonError(f"no annotation in {self.source / self.annotations} has a box that can be used: add some")
-        empty = self.background is not None and any(not photo.things and not photo.refused for photo in photos)
-        return photos, annotated.categories({*wanted, *([self.background] if empty and self.background else [])}, None)
+        return photos, self.reading.classes(photos)
 
     def _pairs(self) -> list[tuple[Path, str]]:
         """Each annotation with the path of its photo, sorted by the latter."""
@@ -113,9 +107,7 @@ class Voc:
             if other != str(photo):
                 raise PersonError(f"{other!r} and {str(photo)!r} in {photos} have one name but for the ending: rename one")
         named = {stems.get(str(path.with_suffix("")), f"{path.with_suffix('')}.jpg"): path for path in files}
-        annotated.check_images(
-            photos, {name: str(path) for name, path in named.items()}, by=self.annotations, unlisted=self.unlisted
-        )
+        self.reading.check_images(photos, {name: str(path) for name, path in named.items()}, by=self.annotations)
         return [(folder / named[name], name) for name in sorted(named, key=str.encode)]
 
     def _read(self, pairs: list[tuple[Path, str]]) -> list[Photo]:
@@ -143,17 +135,17 @@ def _splits(source: Path, sets: str, stems: set[str]) -> dict[str, str]:
 
 
 def _photo(path: Path, name: str, file: Path, *, difficult: bool) -> Photo:
-    root = parse(path)
-    if root.tag != "annotation":
-        raise PersonError(f"{path.name} begins with <{root.tag[:40]}>: expected a Pascal VOC <annotation>")
-    size = root.find("size")
+    root = _parsed(path)
+    if root.name != "annotation":
+        raise PersonError(f"{path.name} begins with <{root.name[:40]}>: expected a Pascal VOC <annotation>")
+    size = root.first("size")
     sides = [_number(size, key) or 0.0 for key in ("width", "height")] if size is not None else [0.0, 0.0]
     photo = Photo(name, file, (sides[0], sides[1]) if min(sides) > 0 else None)
-    for place, thing in enumerate(root.findall("object"), start=1):
-        category, box = (thing.findtext("name") or "").strip(), thing.find("bndbox")
+    for place, thing in enumerate(root.all("object"), start=1):
+        category, box = thing.words("name"), thing.first("bndbox")
         if not category:
             raise PersonError(f"{path.name}: object {place} has no <name>: add its category")
-        if not difficult and (thing.findtext("difficult") or "").strip() == "1":
+        if not difficult and thing.words("difficult") == "1":
             continue
         corners = [None if box is None else _number(box, key) for key in CORNERS]
         if None in corners:
@@ -165,50 +157,15 @@ def _photo(path: Path, name: str, file: Path, *, difficult: bool) -> Photo:
 
 def _number(element: Element, key: str) -> float | None:
     try:
-        value = float((element.findtext(key) or "").strip())
+        value = float(element.words(key))
     except ValueError:
         return None
     return value if abs(value) < FAR else None
 
 
-def parse(path: Path) -> Element:
-    """Read a small XML file that may come from a stranger.
-
-    Raises:
-        PersonError: it is too large or too deep, not XML, or has a DOCTYPE, through which entities could grow without end
-            or name other files.
-    """
-    data = path.read_bytes() if path.stat().st_size <= LARGEST else b""
-    if not data:
-        raise PersonError(
-            f"{path.name} is {'empty' if path.stat().st_size == 0 else 'larger than 10 MB'}: not an annotation, remove it"
-        )
-    builder, depth = TreeBuilder(), 0  # it only collects what the parser below lets through
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > DEEPEST:
-            raise PersonError(f"{path.name} nests more than {DEEPEST} elements: not an annotation, remove it")
-        builder.start(tag, attributes)
-
-    def end(tag: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(tag)
-
-    def refuse(*_: Any) -> None:
-        raise PersonError(f"{path.name} has a DOCTYPE, which an annotation does not need and which can hold a bomb: remove it")
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, builder.data
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        raise PersonError(f"{path.name} is not XML ({error}): export it again") from error
-    except (LookupError, ValueError) as error:
-        if isinstance(error, PersonError):
-            raise
-        raise PersonError(f"{path.name} is not XML of a known encoding ({error}): export it again") from error
-    return builder.close()
+def _parsed(path: Path) -> Element:
+    """A small XML file that may come from a stranger; see `pipeline.source.safe_xml`."""
+    size = path.stat().st_size
+    if not 0 < size <= LARGEST:
+        raise PersonError(f"{path.name} is {'empty' if size == 0 else 'larger than 10 MB'}: not an annotation, remove it")
+    return read_xml(path.read_bytes(), what=path.name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.core.errors import PersonError, near_match
 
+SHOWN = 5  # of the worst
 WORDS = 3  # of a reason, at least
 LETTERS = 15
 
@@ -21,6 +22,7 @@ class Gate:
         waiver: the reason that a person gave, or "".
         means: what the value is, for people.
         mend: what to do about it.
+        worst: names of what weighs most, the worst first.
     """
 
     gate: str
@@ -30,6 +32,7 @@ class Gate:
     waiver: str
     means: str
     mend: str
+    worst: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -53,18 +56,18 @@ def check_waivers(waivers: Mapping[str, str], gates: Sequence[str]) -> None:
             )
 
 
-def check_gates(gates: Sequence[Gate]) -> None:
-    """Stop at the first gate that fails and is not waived.
+def stopping(gates: Sequence[Gate]) -> str:
+    """What stops the run: the first gate that fails and is not waived, in one line; "" where there is none.
 
-    Raises:
-        PersonError: one line with the gate, its value, its limit and the two remedies.
+    It says the gate, its value, its limit, the worst offenders, the two remedies, and which others failed.
     """
     failed = [gate for gate in gates if not gate.passed and not gate.waiver]
     if not failed:
-        return
-    first = failed[0]
+        return ""
+    first, more = failed[0], len(failed[0].worst) - SHOWN
     others = f" (also failed: {', '.join(gate.gate for gate in failed[1:])})" if len(failed) > 1 else ""
-    raise PersonError(
+    worst = f"; the worst: {'; '.join(first.worst[:SHOWN])}{f'; and {more} more' if more > 0 else ''}" if first.worst else ""
+    return (
         f"quality gate {first.gate}: {first.means} is {first.value:.4g}, the limit is {'at least' if first.least else 'at most'} "
-        f"{first.limit:.4g}{others}; {first.mend}, or say why it may stay in  quality.waivers.{first.gate}"
+        f"{first.limit:.4g}{others}{worst}; {first.mend}, or say why it may stay in  quality.waivers.{first.gate}"
     )

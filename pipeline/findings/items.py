@@ -21,6 +21,7 @@ from pipeline.core.store import Samples
 from pipeline.findings import measures, phash
 from pipeline.findings.copies import Looks
 
+NEW = -2  # in place of a row's former place; -1 would look like the neighbour of row 0
 FILES = ("ids", "measures", "small", "thumbs")
 
 
@@ -63,14 +64,11 @@ def gather(samples: Samples, folder: Path, code: Mapping[str, Any]) -> Items:
     fresh.mkdir(parents=True)
     files = _empty(fresh, len(samples), side)
     files["ids"][:] = samples.ids
-    computed = 0
-    for place in track(range(len(samples)), what="quality", total=len(samples)):
-        before = places.get(samples.ids[place])
-        if old is not None and before is not None:
-            for name in FILES[1:]:
-                files[name][place] = old[name][before]
-            continue
-        computed += 1
+    before = np.asarray([places.get(identity, NEW) for identity in samples.ids], dtype=np.int64)
+    if old is not None:
+        _carry(old, files, before)
+    fresh_ones = np.flatnonzero(before == NEW).tolist()
+    for place in track(fresh_ones, what="quality", total=len(fresh_ones)):
         pixels_HWC = samples.pixels(place)
         grey_HW = measures.grey(pixels_HWC)
         files["measures"][place] = measures.measure(pixels_HWC)
@@ -86,7 +84,17 @@ def gather(samples: Samples, folder: Path, code: Mapping[str, Any]) -> Items:
     found = _load(kept)
     assert found is not None
     columns_of = {name: np.array(found["measures"][:, number]) for number, name in enumerate(measures.NAMES)}
-    return Items(columns_of, found["small"], found["thumbs"], computed)
+    return Items(columns_of, found["small"], found["thumbs"], len(fresh_ones))
+
+
+def _carry(old: Mapping[str, Any], files: Mapping[str, Any], before: NDArray[np.int64]) -> None:
+    """Copy the rows that are known to where they stand now; `before` says where they stood. Neighbours go at once."""
+    borders = np.flatnonzero(np.diff(before) != 1) + 1
+    for name in FILES[1:]:
+        source, target = np.asarray(old[name]), np.asarray(files[name])
+        for first, last in zip([0, *borders], [*borders, len(before)], strict=True):
+            if before[first] != NEW:
+                target[first:last] = source[before[first] : before[first] + last - first]
 
 
 def _empty(folder: Path, total: int, side: int) -> dict[str, Any]:

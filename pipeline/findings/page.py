@@ -16,7 +16,7 @@ from pipeline.core.store import Samples
 from pipeline.findings.gates import Gate
 from pipeline.findings.items import Items
 from pipeline.findings.phash import turned
-from pipeline.findings.shortcuts import strongest
+from pipeline.findings.shortcuts import KINDS, certain, facts_of
 from pipeline.findings.survey import SIGNIFICANCE, Survey
 
 DPI = 110
@@ -58,7 +58,7 @@ def write_page(out: Path, cfg: Config, samples: Samples, *, items: Items, found:
         summary=_summary(samples, found, gates),
         text=_text(found, gates),
         warnings=_warnings(cfg, found, gates, len(samples)),
-        tables=_tables(samples, found, gates),
+        tables=[*_tables(samples, found, gates), *_typical(cfg, samples, items, found)],
         pictures=pictures,
     ))  # fmt: skip
 
@@ -67,9 +67,10 @@ def _summary(samples: Samples, found: Survey, gates: Sequence[Gate]) -> str:
     counts = Counter(one.finding for one in found.findings)
     copies = f"{len(found.clusters)} near duplicates in {len(set(found.clusters.values()))} clusters"
     told = [f"{counts[kind]} {words}" for kind, words in (("label", "doubtful labels"), ("outlier", "outliers")) if counts[kind]]
-    waived = [gate for gate in gates if not gate.passed]
-    state = f"{len(waived)} of {len(gates)} gates waived" if waived else f"all {len(gates)} gates passed"
-    return f"{len(samples):,} samples: {', '.join([copies, *told])}; {state}"
+    waived = sum(not gate.passed and bool(gate.waiver) for gate in gates)
+    failed = sum(not gate.passed and not gate.waiver for gate in gates)
+    state = [f"{count} of {len(gates)} gates {word}" for count, word in ((failed, "failed"), (waived, "waived")) if count]
+    return f"{len(samples):,} samples: {', '.join([copies, *told])}; {', '.join(state) or f'all {len(gates)} gates passed'}"
 
 
 def _text(found: Survey, gates: Sequence[Gate]) -> list[str]:
@@ -110,10 +111,10 @@ def _warnings(cfg: Config, found: Survey, gates: Sequence[Gate], total: int) -> 
         said.append(f"{len(found.crops)} pairs look like crops of each other; a person should look at them.")
     if counts["label"] > warn["label_errors"] * total:
         said.append(f"{counts['label']} labels ({counts['label'] / total:.1%}) are doubtful.")
-    strength = strongest(found.shortcuts, SIGNIFICANCE)
-    if strength > warn["shortcut"]:
-        fact = max((one for one in found.shortcuts if one.seen), key=lambda one: one.strength).fact
-        said.append(f"A shortcut: {fact} alone tells the label with strength {strength:.2f} (0 is chance, 1 is always right).")
+    seen = [one for one in certain(found.shortcuts, SIGNIFICANCE) if one.strength > warn["shortcut"]]
+    if seen:
+        facts = ", ".join(f"{one.fact} {one.strength:.2f}" for one in sorted(seen, key=lambda one: -one.strength))
+        said.append(f"A shortcut: one fact alone tells the label (strength; 0 is chance, 1 is always right): {facts}.")
     beside = [one for one in found.shortcuts if not one.seen and one.chance <= SIGNIFICANCE and one.strength > warn["shortcut"]]
     said += [
         f"The {one.fact} tells the label with strength {one.strength:.2f}: samples of a class were recorded apart."
@@ -147,6 +148,18 @@ def _tables(samples: Samples, found: Survey, gates: Sequence[Gate]) -> list[Tabl
         tables.append(Table(f"Most doubtful labels, {min(ROWS, len(doubts))} of {len(doubts)}", ["sample", "label"],
                             [[names[one.place], one.detail] for one in doubts[:ROWS]]))  # fmt: skip
     return [table for table in tables if table.rows]
+
+
+def _typical(cfg: Config, samples: Samples, items: Items, found: Survey) -> list[Table]:
+    """The median of each class, for numbers that tell the label."""
+    label, classes = samples.columns["label"], cfg["card"]["classes"]
+    facts = facts_of(items.measures, samples.columns)
+    rows: list[list[Cell]] = [
+        [one.fact, *(f"{np.median(facts[one.fact][label == number]):,.5g}" for number in range(len(classes)))]
+        for one in found.shortcuts
+        if one.chance <= SIGNIFICANCE and one.strength > cfg["warn"]["shortcut"] and one.fact not in KINDS
+    ]
+    return [Table("Numbers that tell the label: the median of each class", ["fact", *classes], rows)] if rows and classes else []
 
 
 def _pairs(out: Path, cfg: Config, samples: Samples, found: Survey) -> list[Picture]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dctn
 
 SIDE = 32  # pixels that an image is brought to before the transform
 LOW = 8  # lowest frequencies of each axis that make the hash: 64 bits
@@ -70,6 +69,8 @@ def invariants(small_N: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _low(small_N: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The lowest cosine coefficients (N, 8, 8), block by block."""
+    from scipy.fft import dctn
+
     low_N = np.empty((len(small_N), LOW, LOW))
     for start in range(0, len(small_N), BLOCK):
         low_N[start : start + BLOCK] = dctn(small_N[start : start + BLOCK].astype(np.float64), axes=(-2, -1))[:, :LOW, :LOW]

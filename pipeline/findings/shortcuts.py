@@ -1,4 +1,4 @@
-"""Shortcuts: whether a fact that is not the content tells the label: brightness and the like, a name, the order, a group.
+"""Shortcuts: whether a fact beside the content tells the label: brightness and the like, the file, a name, the order, a group.
 
 N samples, K classes.
 """
@@ -16,8 +16,10 @@ Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 BINS = 20  # quantiles of a fact; fewer would blur a sharp border between classes
-SEEN = ("brightness", "contrast", "sharpness", "entropy")  # facts that a network can see; the gate is on these
-BESIDE = ("name length", "number in the name", "order", "group")
+LOOKS = ("brightness", "contrast", "sharpness", "entropy")
+FILE = ("file size", "resolution", "aspect ratio", "file ending")  # compression, resizing and stretching leave traces in pixels
+SEEN = (*LOOKS, *FILE)  # facts that a network can see; the gate is on these
+KINDS = ("file ending", "group")  # numbered in the order of their names: not numbers in themselves
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,14 @@ def facts_of(measures: Mapping[str, Doubles], columns: Mapping[str, NDArray[np.g
     stems = [PurePosixPath(str(name)).stem for name in columns["name"]]
     numbers = [re.findall(r"\d+", stem) for stem in stems]
     groups = np.unique(columns["group"], return_inverse=True)[1]
-    found = {name: measures[name] for name in SEEN}
+    endings = [PurePosixPath(str(name).partition("#")[0]).suffix.lower() for name in columns["name"]]
+    height, width = columns["source_height"].astype(np.float64), columns["source_width"].astype(np.float64)
+    found = {name: measures[name] for name in LOOKS}
     found |= {
+        "file size": columns["source_bytes"].astype(np.float64),
+        "resolution": height * width,
+        "aspect ratio": width / np.maximum(height, 1),
+        "file ending": np.unique(endings, return_inverse=True)[1].astype(np.float64),
         "name length": np.array([len(stem) for stem in stems], dtype=np.float64),
         "number in the name": np.array([float(found[-1][:15]) if found else -1.0 for found in numbers]),
         "order": np.arange(len(stems), dtype=np.float64),
@@ -114,4 +122,9 @@ def _told(bin_N: Integers, label_N: Integers, fold_N: Integers) -> float:
 
 def strongest(shortcuts: Sequence[Shortcut], significance: float) -> float:
     """Strength of the strongest fact that a network can see and that is not chance; 0 where there is none."""
-    return max((one.strength for one in shortcuts if one.seen and one.chance <= significance), default=0.0)
+    return max((one.strength for one in certain(shortcuts, significance)), default=0.0)
+
+
+def certain(shortcuts: Sequence[Shortcut], significance: float) -> list[Shortcut]:
+    """Facts that a network can see and whose strength is not chance."""
+    return [one for one in shortcuts if one.seen and one.chance <= significance]

@@ -22,6 +22,7 @@ from pipeline.findings.shortcuts import Shortcut
 from pipeline.splitting.groups import join
 
 SIGNIFICANCE = 0.01  # of a shortcut, by permutation
+FINDINGS = {"conflicts": "conflict", "near_duplicates": "near duplicate", "label_errors": "label", "constant": "constant"}
 Config = Mapping[str, Any]
 
 
@@ -177,30 +178,24 @@ def gates_of(cfg: Config, found: Survey, card: Config, names: list[str]) -> list
         names: of the samples, for examples.
     """
     counts, total = Counter(one.finding for one in found.findings), len(names)
-
-    def examples(kind: str) -> str:
-        worst = sorted((one for one in found.findings if one.finding == kind), key=lambda one: (-one.score, one.place))[:3]
-        shown = [names[one.place] + (f" and {names[one.other]}" if one.other >= 0 else "") for one in worst]
-        return f" (for example {'; '.join(shown)})" if shown else ""
-
     values: dict[str, tuple[float, bool, str, str]] = {
         "conflicts": (
             len(found.conflicts), False, "the number of clusters of near duplicates with different labels",
-            f"mend or remove them{examples('conflict')}",
+            "mend or remove them",
         ),
         "near_duplicates": (
-            len(found.clusters) / total, False, "the share of near duplicates", f"remove the copies{examples('near duplicate')}",
+            len(found.clusters) / total, False, "the share of near duplicates", "remove the copies",
         ),
         "label_errors": (
-            counts["label"] / total, False, "the share of doubtful labels", f"have a person look at them{examples('label')}",
+            counts["label"] / total, False, "the share of doubtful labels", "have a person look at them",
         ),
         "constant": (
-            counts["constant"] / total, False, "the share of images of one colour", f"remove them{examples('constant')}",
+            counts["constant"] / total, False, "the share of images of one colour", "remove them",
         ),
         "shortcut": (
             shortcuts.strongest(found.shortcuts, SIGNIFICANCE), False,
-            "how well brightness, contrast, sharpness or entropy alone tells the label",
-            "record the classes under equal conditions",
+            "how well one fact beside the content alone tells the label",
+            "record the classes under equal conditions and store them alike",
         ),
     }  # fmt: skip
     if card["classes"]:
@@ -210,6 +205,21 @@ def gates_of(cfg: Config, found: Survey, card: Config, names: list[str]) -> list
         values["shuffled"] = (found.shuffled[2], True, "the probability by chance of what is reached on shuffled labels",
                               "look for copies and groups that are not named")  # fmt: skip
     return [
-        Gate(name, float(value), float(cfg["gates"][name]), least, cfg["waivers"].get(name, "").strip(), means, mend)
+        Gate(
+            name, float(value), float(cfg["gates"][name]), least, cfg["waivers"].get(name, "").strip(), means, mend,
+            _worst(name, found, card, names),
+        )
         for name, (value, least, means, mend) in sorted(values.items())
-    ]
+    ]  # fmt: skip
+
+
+def _worst(gate: str, found: Survey, card: Config, names: list[str]) -> tuple[str, ...]:
+    """What weighs most in a gate: samples by name, facts by strength, classes by size."""
+    if gate == "shortcut":
+        facts = sorted(shortcuts.certain(found.shortcuts, SIGNIFICANCE), key=lambda one: -one.strength)
+        return tuple(f"{one.fact} {one.strength:.2f}" for one in facts if one.strength > 0)
+    if gate == "smallest_class":
+        return tuple(f"{name} {count}" for name, count in sorted(card["counts"].items(), key=lambda entry: entry[1]))
+    kind = FINDINGS.get(gate, "")
+    worst = sorted((one for one in found.findings if one.finding == kind), key=lambda one: (-one.score, one.place))
+    return tuple(names[one.place] + (f" and {names[one.other]}" if one.other >= 0 else "") for one in worst)

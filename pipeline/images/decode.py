@@ -37,7 +37,7 @@ from pipeline.images.geometry import Crop, Decoded, Frame, Request, part_of
 from pipeline.images.pillow import ALPHA, MAGIC, PLAIN, frames, is_sixteen_bit, loaded, opened, resized, scaled, strict, upright
 
 FITS = ("stretch", "crop", "pad")
-TURNED = (b"Exif", b"ns.adobe.com/xap")  # where an orientation could be said
+SCAN, APP1 = b"\xda", b"\xe1"  # markers of a JPEG: its first scan; Exif or XMP, where an orientation could be said
 PLAIN_JPEG = {"YCbCr": "RGB", "Gray": "GRAY"}  # colour space of a file -> what to decode it to
 IGNORE = 255  # class of mask pixels that nothing is known of
 
@@ -112,7 +112,7 @@ class Decoder:
             size = image.size
         fits = plain is not None and plain.shape == (self.height, self.width, self.channels) and request.crop is None
         if plain is not None and fits and request.mask is None and not request.boxes and not request.keypoints:
-            return Decoded(plain, None, (), ())
+            return Decoded(plain, None, (), (), size)
         frame = self._frame(size, request.crop)
         if plain is not None and fits:
             pixels = plain
@@ -120,7 +120,7 @@ class Decoder:
             fitted = self._fitted(image if plain is None else self._as_image(plain), frame)
             pixels = np.asarray(fitted, dtype=np.uint8).reshape(self.height, self.width, self.channels)
         mask = None if request.mask is None else self._mask(request.mask, size, frame)
-        return Decoded(pixels, mask, frame.boxes(request.boxes), frame.points(request.keypoints))
+        return Decoded(pixels, mask, frame.boxes(request.boxes), frame.points(request.keypoints), size)
 
     def _as_image(self, pixels_HWC: NDArray[np.uint8]) -> Any:
         """Plain pixels as an image of the asked number of channels."""
@@ -141,7 +141,7 @@ class Decoder:
 
     def _plain_jpeg(self, data: bytes) -> NDArray[np.uint8] | None:
         """Pixels of a JPEG that has nothing to watch for; None leaves it, and the reason why it is bad, to Pillow."""
-        if not data.startswith(MAGIC["JPEG"]) or any(word in data for word in TURNED):
+        if not data.startswith(MAGIC["JPEG"]) or _may_be_turned(data):
             return None
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -237,3 +237,14 @@ class Decoder:
         x0, y0, x1, y1 = frame.target
         ground[y0:y1, x0:x1] = np.asarray(moved)
         return ground
+
+
+def _may_be_turned(data: bytes) -> bool:
+    """Whether a JPEG has a segment that could say an orientation before its first scan, or has segments that are not in order."""
+    place = 2
+    while data[place : place + 1] == b"\xff":
+        kind = data[place + 1 : place + 2]
+        if kind in (SCAN, APP1):
+            return kind == APP1
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return True

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.core.errors import BadSampleError
 from pipeline.images.decode import Decoder, sample_id
-from pipeline.images.geometry import Decoded, Request
+from pipeline.images.geometry import Box, Crop, Decoded, Point, Request
 from pipeline.images.pillow import FAULTS, OUT_OF_MEMORY
 
 
@@ -37,6 +37,10 @@ class Refused:
 
     reason: str
     lasting: bool = True
+
+
+# A request on its way: its data, or where they lie in the mapped file and how many bytes they are, and the rest.
+Packed = tuple[Any, Crop | None, bytes | None, tuple[Box, ...], tuple[Point, ...]]
 
 
 @dataclass
@@ -70,11 +74,13 @@ def serve(pipe: Connection, settings: Mapping[str, Any], slots: str, *, seconds:
         pipe.send(_decode(worker, *said))
 
 
-def _decode(worker: Worker, start: int, requests: list[Request]) -> list[Any]:
+def _decode(worker: Worker, start: int, requests: list[Packed]) -> list[Any]:
     """Decode into the slots, one after the other; tell the id and the rest of each, or why not."""
     size = worker.decoder.height * worker.decoder.width * (worker.decoder.channels + 1)
     said: list[Any] = []
-    for row, request in enumerate(requests):
+    for row, (data, *rest) in enumerate(requests):
+        asked: tuple[Any, ...] = (worker.slots[data[0] : sum(data)] if isinstance(data, tuple) else data, *rest)
+        request = Request(*asked)
         signal.setitimer(signal.ITIMER_PROF, worker.seconds)
         found = outcome(worker.decoder, request)
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -86,7 +92,7 @@ def _decode(worker: Worker, start: int, requests: list[Request]) -> list[Any]:
         pixels[:] = decoded.pixels_HWC.reshape(-1)
         if decoded.mask_HW is not None:
             np.frombuffer(worker.slots, np.uint8, decoded.mask_HW.size, place + pixels.size)[:] = decoded.mask_HW.reshape(-1)
-        said.append((found.id, decoded.mask_HW is not None, decoded.boxes, decoded.keypoints))
+        said.append((found.id, decoded.mask_HW is not None, decoded.boxes, decoded.keypoints, decoded.size))
     return said
 
 

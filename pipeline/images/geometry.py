@@ -38,12 +38,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What came out, all in the geometry of the result; see `pipeline.core.record.Sample`."""
+    """What came out, all in the geometry of the result; see `pipeline.core.record.Sample`.
+
+    Attributes:
+        size: width and height of the upright image before it was cut or resized, pixels.
+    """
 
     pixels_HWC: NDArray[np.uint8]
     mask_HW: NDArray[np.uint8] | None
     boxes: tuple[Box, ...]
     keypoints: tuple[Point, ...]
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 A worker may use so much address space (RLIMIT_AS) and, for each file, so many seconds of CPU (a timer whose signal ends the
 process, also inside C code) and of wall time. Files travel in chunks; should a worker die or hang over a chunk, it is replaced
-and the chunk's files go again one by one, so that the file that did it alone is refused. Pixels come back through a mapped
-file and not through a pipe. Results keep the order of the work, and how many workers there are changes no byte of them.
+and the chunk's files go again one by one, so that the file that did it alone is refused. Files and pixels travel through a
+mapped file and not through a pipe. Results keep the order of the work, and how many workers there are changes no byte of them.
 
 Why not pebble or concurrent.futures: the second breaks whole when a worker dies; the first finds a dead worker by polling from
 a thread, and gave up ("All workers expired") when the death came before the message that the task had begun. Here each worker
@@ -30,7 +30,7 @@ import numpy as np
 
 from pipeline.core.errors import PersonError
 from pipeline.images.decode import Decoder
-from pipeline.images.decoding import Refused, Taken, outcome, serve
+from pipeline.images.decoding import Packed, Refused, Taken, outcome, serve
 from pipeline.images.geometry import Decoded, Request
 
 C = TypeVar("C")
@@ -66,7 +66,7 @@ Waiting = deque[tuple[C, _Chunk | None, int]]
 
 
 class DecodePool:
-    """Decodes requests in limited processes, which start with the first file and end with the context.
+    """Decodes requests in limited processes, which start when files come and the others are busy, and end with the context.
 
     Args:
         settings: arguments of `pipeline.images.decode.Decoder`.
@@ -81,6 +81,7 @@ class DecodePool:
         self.workers = workers or len(os.sched_getaffinity(0))
         self._size = self.decoder.height * self.decoder.width * (self.decoder.channels + 1)  # pixels and mask
         self._most = max(1, min(CHUNK, CHUNK_BYTES // self._size))
+        self._room = self._most * self._size + CHUNK_BYTES  # of one worker: its pixels, then its files
         self._crew: list[_Member] = []
 
     def __enter__(self) -> Self:
@@ -109,6 +110,9 @@ class DecodePool:
         chunk = _Chunk()
         unfinished: deque[_Chunk] = deque()
         for context, request in work:
+            if request is None and not waiting:
+                yield context, None
+                continue
             waiting.append((context, None if request is None else chunk, len(chunk.requests)))
             if request is not None:
                 chunk.requests.append(request)
@@ -119,7 +123,9 @@ class DecodePool:
                 chunk = _Chunk()
                 while len(unfinished) > 2 * self.workers:
                     self._finish(unfinished.popleft())
-            yield from _done(waiting)
+            first = waiting[0][1]
+            if first is None or first.results is not None:
+                yield from _done(waiting)
         self._send(chunk)
         unfinished.append(chunk)
         while unfinished:
@@ -132,11 +138,23 @@ class DecodePool:
         if all(isinstance(request.data, np.ndarray) for request in chunk.requests):
             chunk.results = [outcome(self.decoder, request) for request in chunk.requests]
             return
+        if chunk.requests:
+            self._hand(self._idle(), chunk)
+
+    def _idle(self) -> _Member:
+        """A worker that has nothing to do; where there is none, one is started or waited for."""
         if not self._crew:
-            self._start()
+            self._file = tempfile.NamedTemporaryFile(prefix="pixels-")  # noqa: SIM115 - it lives as long as the pool
+            self._file.truncate(self.workers * self._room)
+            self._slots = mmap.mmap(self._file.fileno(), 0)
+        patience = 0.0 if len(self._crew) < self.workers else None
         while (member := next((member for member in self._crew if member.chunk is None), None)) is None:
-            self._listen(self._crew)
-        self._hand(member, chunk)
+            if self._crew and self._listen(self._crew, patience=patience):
+                continue
+            if len(self._crew) < self.workers:
+                self._crew.append(self._member(len(self._crew)))
+                self._ready(self._crew[-1])
+        return member
 
     def _finish(self, chunk: _Chunk) -> None:
         while chunk.results is None:
@@ -144,15 +162,27 @@ class DecodePool:
 
     def _hand(self, member: _Member, chunk: _Chunk) -> None:
         member.chunk, member.deadline = chunk, time.monotonic() + PATIENCE * self.seconds
-        try:
-            member.pipe.send((member.number * self._most * self._size, chunk.requests))
-        except OSError:  # it died meanwhile; the end of its pipe says so too
-            return
+        start = member.number * self._room
+        with suppress(OSError):  # it died meanwhile; the end of its pipe says so too
+            member.pipe.send((start, self._packed(start + self._most * self._size, chunk.requests)))
 
-    def _listen(self, members: list[_Member]) -> None:
-        """Wait until one of these busy workers has said something, died or run out of time."""
-        patience = min(member.deadline for member in members) - time.monotonic()
-        spoken = wait([member.pipe for member in members], timeout=max(patience, 0))
+    def _packed(self, place: int, requests: list[Request]) -> list[Packed]:
+        """Requests for the pipe; their files are laid into the worker's room from `place` on, as far as that goes."""
+        end, found = place + CHUNK_BYTES, []
+        for request in requests:
+            data: Any = request.data
+            if isinstance(data, bytes) and place + len(data) <= end:
+                self._slots[place : place + len(data)] = data
+                data, place = (place, len(data)), place + len(data)
+            found.append((data, request.crop, request.mask, request.boxes, request.keypoints))
+        return found
+
+    def _listen(self, members: list[_Member], *, patience: float | None = None) -> bool:
+        """Wait until one of these busy workers has said something, died or run out of time; whether that is so."""
+        if patience is None:
+            patience = max(min(member.deadline for member in members) - time.monotonic(), 0)
+        spoken = wait([member.pipe for member in members], timeout=patience)
+        late = False
         for member in members:
             if member.pipe in spoken:
                 try:
@@ -161,13 +191,15 @@ class DecodePool:
                     member.process.join()
                     self._lost(member, self._why(member.process.exitcode or 0))
             elif time.monotonic() > member.deadline:
+                late = True
                 member.process.kill()
                 member.process.join()
                 self._lost(member, self._why(-signal.SIGPROF))
+        return bool(spoken) or late
 
     def _collect(self, member: _Member, said: list[Any]) -> None:
         assert member.chunk is not None
-        start = member.number * self._most * self._size
+        start = member.number * self._room
         member.chunk.results = [self._taken(start + self._size * row, found) for row, found in enumerate(said)]
         member.chunk.requests = []
         member.chunk = None
@@ -200,19 +232,11 @@ class DecodePool:
     def _taken(self, start: int, said: Any) -> Taken | Refused:
         if isinstance(said, Refused):
             return said
-        identity, masked, boxes, points = said
+        identity, masked, boxes, points, size = said
         shape = (self.decoder.height, self.decoder.width, self.decoder.channels)
         pixels = np.frombuffer(self._slots, np.uint8, shape[0] * shape[1] * shape[2], start).reshape(shape).copy()
         mask = np.frombuffer(self._slots, np.uint8, shape[0] * shape[1], start + pixels.size) if masked else None
-        return Taken(identity, Decoded(pixels, None if mask is None else mask.reshape(shape[:2]).copy(), boxes, points))
-
-    def _start(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="pixels-")  # noqa: SIM115 - it lives as long as the pool
-        self._file.truncate(self.workers * self._most * self._size)
-        self._slots = mmap.mmap(self._file.fileno(), 0)
-        self._crew = [self._member(number) for number in range(self.workers)]
-        for member in self._crew:
-            self._ready(member)
+        return Taken(identity, Decoded(pixels, None if mask is None else mask.reshape(shape[:2]).copy(), boxes, points, size))
 
     def _member(self, number: int) -> _Member:
         context = _context()

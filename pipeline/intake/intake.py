@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import PersonError
-from pipeline.core.record import Entry, Rejected, Sample
+from pipeline.core.record import Entry, Pixels, Rejected, Sample
 from pipeline.core.shards import Kept
 from pipeline.images.decoding import Refused, Taken
 from pipeline.images.geometry import Decoded, Request
@@ -20,7 +20,8 @@ Arrival = Sample | Kept | Rejected
 
 def arrivals(entries: Iterable[Entry | Rejected], items: Items, pool: DecodePool) -> Iterator[Arrival]:
     """What becomes of each entry, in order; only content that is not known from the run before is decoded."""
-    decoder = pool.decoder
+    decoder, store = pool.decoder, items.store
+    ids = [] if store is None else store.ids
     blank_HWC = np.broadcast_to(np.uint8(0), (decoder.height, decoder.width, decoder.channels))
     for context, outcome in pool.in_order(_work(entries, items)):
         if isinstance(context, Rejected):
@@ -33,12 +34,13 @@ def arrivals(entries: Iterable[Entry | Rejected], items: Items, pool: DecodePool
         if isinstance(found, Refused):
             yield Rejected(entry.name, found.reason)
         elif isinstance(found, Taken):
-            yield _sample(entry, found.id, found.decoded)
+            decoded = found.decoded
+            yield _sample(entry, found.id, decoded, decoded.pixels_HWC, mask_HW=decoded.mask_HW, length=look.length)
         else:
             assert isinstance(found, Earlier)
-            assert items.store is not None
-            decoded = Decoded(blank_HWC, None, found.boxes, found.keypoints)
-            yield Kept(_sample(entry, items.store.ids[found.position], decoded), items.store, found.position)
+            assert store is not None
+            sample = _sample(entry, ids[found.position], found, blank_HWC, mask_HW=None, length=look.length)
+            yield Kept(sample, store, found.position)
 
 
 def _work(entries: Iterable[Entry | Rejected], items: Items) -> Iterator[tuple[Rejected | tuple[Entry, Look], Request | None]]:
@@ -59,10 +61,13 @@ def _work(entries: Iterable[Entry | Rejected], items: Items) -> Iterator[tuple[R
         yield (entry, look), request
 
 
-def _sample(entry: Entry, identity: str, decoded: Decoded) -> Sample:
+def _sample(
+    entry: Entry, identity: str, moved: Decoded | Earlier, pixels_HWC: Pixels, *, mask_HW: Pixels | None, length: int
+) -> Sample:
     return Sample(
-        id=identity, pixels_HWC=decoded.pixels_HWC, mask_HW=decoded.mask_HW, boxes=decoded.boxes, keypoints=decoded.keypoints,
+        id=identity, pixels_HWC=pixels_HWC, mask_HW=mask_HW, boxes=moved.boxes, keypoints=moved.keypoints,
         label=entry.label, target=entry.target, weight=entry.weight, group=entry.group, name=entry.name, given=entry.given,
+        source_bytes=length, source_width=moved.size[0], source_height=moved.size[1],
     )  # fmt: skip
 
 
@@ -89,8 +94,7 @@ class Intake:
         self.unusable = self.seen = 0
         self.foreign: list[str] = []
         self.overlaps: list[dict[str, Any]] = []
-        self._first: dict[str, tuple[str, str]] = {}
-        self._given: dict[str, str] = {}
+        self._first: dict[str, tuple[str, str, str]] = {}  # id -> name, meaning, given split
 
     def accept(self, found: Iterable[Arrival]) -> Iterator[Sample | Kept]:
         """Yield the samples that are new.
@@ -109,17 +113,17 @@ class Intake:
             if is_foreign(entry.name):
                 self.foreign.append(entry.name)
             if entry.id not in self._first:
-                self._first[entry.id], self._given[entry.id] = (entry.name, meaning), entry.given
+                self._first[entry.id] = entry.name, meaning, entry.given
                 yield arrival
                 continue
-            name, said = self._first[entry.id]
-            if entry.given != self._given[entry.id]:
-                given = [self._given[entry.id], entry.given]
-                self.overlaps.append({"id": entry.id, "names": [name, entry.name], "given": given})
+            name, said, given = self._first[entry.id]
+            if entry.given != given:
+                self.overlaps.append({"id": entry.id, "names": [name, entry.name], "given": [given, entry.given]})
             if said != meaning:
                 self._conflict(entry, meaning)
             else:
                 self.rejected.append(Rejected(entry.name, f"duplicate: the same image as {name}"))
+        self._first.clear()
 
     def check(self, max_bad_fraction: float) -> None:
         """Stop where too much, or everything, is unusable.
@@ -141,11 +145,11 @@ class Intake:
             )
 
     def _meaning(self, sample: Sample) -> str:
-        parts = [self.classes[sample.label]] if sample.label >= 0 else []
-        return " ".join(parts + ([] if math.isnan(sample.target) else [f"{sample.target:g}"]))
+        kind = self.classes[sample.label] if sample.label >= 0 else ""
+        return kind if math.isnan(sample.target) else f"{kind} {sample.target:g}".strip()
 
     def _conflict(self, sample: Sample, meaning: str) -> None:
-        name, said = self._first[sample.id]
+        name, said, _ = self._first[sample.id]
         if self.stop_on_conflict:
             raise PersonError(
                 f"the same image has two labels: {name} is {said!r} and {sample.name} is {meaning!r}; "

@@ -7,7 +7,8 @@ run as further names of the same files, with a CRC-32 and the tally of each.
 
 A file whose size, times and inode are those of the run before is not read again, unless it changed less than `RACY` before it
 was looked at (as git does); the change time cannot be set back by a program. Nothing here is trusted blindly: the list carries
-its own hash, and a shard whose CRC-32 is another one counts as not there. With or without this folder the artifact is the same.
+its own hash (`pipeline.intake.known`), and a shard whose CRC-32 is another one counts as not there. With or without this folder
+the artifact is the same.
 """
 
 import hashlib
@@ -16,24 +17,23 @@ import mmap
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.record import Box, Entry
+from pipeline.core.record import Box, Entry, OnDisk
 from pipeline.core.shards import FOLDER, link
 from pipeline.core.store import Samples, open_shards, shard_names
 from pipeline.images.decoding import Refused, Taken
-from pipeline.intake.tally import Tally, tally
+from pipeline.intake.known import KnownList, read_known
+from pipeline.intake.tally import Counted, Tally, tally
 
 LIST = "known.json"
 RACY = 2 * 10**9  # nanoseconds; the coarsest time stamp of a common file system
-BLOCK = 1000  # entries of a line
 WINDOW = 8 << 20  # bytes of a shard that are mapped at a time
 
 
@@ -44,11 +44,13 @@ class Earlier:
     Attributes:
         position: of its pixels.
         boxes, keypoints: as they were moved then.
+        size: width and height of the file's upright image.
     """
 
     position: int
     boxes: tuple[Box, ...]
     keypoints: tuple[tuple[float, float], ...]
+    size: tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -60,6 +62,8 @@ class Look:
         stamp: size, times and inode of each of its files; empty where there are none to look at.
         outcome: what became of it, or None for unknown.
         data, mask: what had to be read.
+        length: bytes of the image's file; 0 for pixels from a package.
+        known: what was remembered of it, where that still holds without a look inside.
     """
 
     key: str
@@ -67,6 +71,8 @@ class Look:
     outcome: Refused | Earlier | None = None
     data: bytes | NDArray[np.uint8] = b""
     mask: bytes | None = None
+    length: int = 0
+    known: list[Any] | None = None
 
 
 @dataclass
@@ -93,6 +99,7 @@ class Items:
         counts: what was done.
         store: the samples of the run before, or None.
         kept: name -> file of the shards that can be linked.
+        watch: counts what a `ShardWriter` writes.
     """
 
     def __init__(self, folder: Path | None, settings: Any, *, largest: int) -> None:
@@ -103,12 +110,12 @@ class Items:
         self.kept: dict[str, Path] = {}
         self._known: dict[str, list[Any]] = {}
         self._outcomes: dict[str, list[Any]] = {}
-        self._now: dict[str, list[Any]] = {}
-        self._now_outcomes: dict[str, list[Any]] = {}
         self._shards: dict[str, list[Any]] = {}
         self._safe = time.time_ns() - RACY
+        self.watch = Counted(self._shards)
         if folder is not None:
             self._load(folder)
+            self._now = KnownList(folder / LIST)
 
     def look(self, entry: Entry) -> Look:
         """What is known of an entry; its files are read only if need be.
@@ -123,11 +130,12 @@ class Items:
         more = _more(entry)
         known = self._known.pop(entry.name, None)
         if known is not None and stamp and known[2:] == stamp and known[0] == more:
-            look = Look(known[1], stamp, self._outcome(known[1]))
-            if look.outcome is not None:
+            outcome = self._outcome(known[1])
+            if outcome is not None:
                 self.counts.known += 1
-                return look
+                return Look(known[1], stamp, outcome, length=stamp[0], known=known)
         look = Look("", stamp, None, entry.read(), None if entry.read_mask is None else entry.read_mask())
+        look.length = len(look.data) if isinstance(look.data, bytes) else 0
         self.counts.read += 1
         look.key = _key(look, f"{self.settings} {more}")
         look.outcome = self._outcome(look.key)
@@ -138,17 +146,21 @@ class Items:
         """Keep what became of an entry for the next run; None where it was known before."""
         if self.folder is None or not look.key:
             return
+        if look.known is not None:
+            self._now.add("files", entry.name, look.known)
+            self._now.add("outcomes", look.key, self._outcomes[look.key])
+            return
         if outcome is None:
             said = self._outcomes[look.key]
         elif isinstance(outcome, Taken):
-            said = [outcome.id, outcome.decoded.boxes, outcome.decoded.keypoints]
+            said = [outcome.id, outcome.decoded.boxes, outcome.decoded.keypoints, outcome.decoded.size]
         elif outcome.lasting:
             said = [outcome.reason]
         else:
             return
-        self._now_outcomes[look.key] = said
-        if look.stamp and max(look.stamp[1::4]) < self._safe and max(look.stamp[2::4]) < self._safe:
-            self._now[entry.name] = [_more(entry), look.key, *look.stamp]
+        self._now.add("outcomes", look.key, said)
+        if look.stamp and max(*look.stamp[1::4], *look.stamp[2::4]) < self._safe:
+            self._now.add("files", entry.name, [_more(entry), look.key, *look.stamp])
 
     def tally(self, directory: Path) -> Tally:
         """The tally of an artifact's shards; only shards that are new are read."""
@@ -175,39 +187,20 @@ class Items:
         for path in folder.iterdir():
             if path.name not in names:
                 path.unlink()
-        partial, total = self.folder / f"{LIST}.partial", hashlib.sha256()
-        with partial.open("wb") as file:
-            for part in self._parts(names):
-                data = json.dumps(part).encode() + b"\n"
-                total.update(data)
-                file.write(data)
-            file.write(total.hexdigest().encode())
-        partial.replace(self.folder / LIST)
-
-    def _parts(self, names: list[str]) -> Iterator[Any]:
-        """Settings and shards, then the files and the outcomes in blocks, so that the whole text is never in memory."""
-        yield [self.settings, {name: self._shards[name] for name in names}]
-        for kind, known in (("files", self._now), ("outcomes", self._now_outcomes)):
-            rest = iter(known.items())
-            while block := dict(islice(rest, BLOCK)):
-                yield [kind, block]
+        self._now.finish([self.settings, {name: self._shards[name] for name in names}])
+        self._known, self._outcomes, self.store = {}, {}, None  # they have served, and are large
 
     def _load(self, folder: Path) -> None:
-        path = folder / LIST
-        body, _, said = path.read_bytes().rpartition(b"\n") if path.is_file() else (b"", b"", b"")
-        if not body or hashlib.sha256(body + b"\n").hexdigest().encode() != said:
+        found = read_known(folder / LIST)
+        if found is None or found[0][0] != self.settings:
             return
-        lines = iter(body.split(b"\n"))
-        settings, shards = json.loads(next(lines))
-        if settings != self.settings:
-            return
+        (_, shards), blocks = found
         files = {name: folder / FOLDER / name for name in shards}
-        self._shards = {
+        self._shards |= {
             name: shards[name] for name, path in files.items() if path.is_file() and checksum(path) == shards[name][0]
         }
         self.kept = {name: files[name] for name in self._shards}
-        for line in lines:
-            kind, block = json.loads(line)
+        for kind, block in blocks:
             (self._known if kind == "files" else self._outcomes).update(block)
         if self.kept:
             self.store = open_shards(folder, folder / FOLDER, list(self.kept), mapped=False)
@@ -221,8 +214,9 @@ class Items:
         position = None if self.store is None else self.store.index.get(said[0])
         if position is None:
             return None
-        boxes = tuple((x0, y0, x1, y1, kind) for x0, y0, x1, y1, kind in said[1])
-        return Earlier(position, boxes, tuple((x, y) for x, y in said[2]))
+        boxes = tuple((x0, y0, x1, y1, kind) for x0, y0, x1, y1, kind in said[1]) if said[1] else ()
+        points = tuple((x, y) for x, y in said[2]) if said[2] else ()
+        return Earlier(position, boxes, points, (said[3][0], said[3][1]))
 
 
 def checksum(path: Path) -> int:
@@ -236,10 +230,10 @@ def checksum(path: Path) -> int:
 
 
 def _stamp(entry: Entry) -> list[int]:
-    """Size, times and inode of an entry's files, four numbers each; empty where one of them is not `path.read_bytes`."""
+    """Size, times and inode of an entry's files, four numbers each; empty where one of them is not known to be a file."""
     found: list[int] = []
     for read in (entry.read,) if entry.read_mask is None else (entry.read, entry.read_mask):
-        path = _path(read)
+        path = read.path if isinstance(read, OnDisk) else _path(read)
         if path is None:
             return []
         facts = os.stat(path)  # noqa: PTH116 - once a file, and Path.stat takes twice as long

@@ -6,11 +6,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.shards import BATCH_BYTES, pieces
 from pipeline.core.store import Samples
 
 STEP = 17  # pixels; a prime, so that no column or channel of a common width is left out
 FAR = 101  # pixels; an image whose pixels so far apart differ is not flat
-BATCH_BYTES = 4 << 20  # of pixels in memory
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,41 @@ def tally(samples: Samples) -> Tally:
     total = Tally()
     if not len(samples):
         return total
-    step = max(1, BATCH_BYTES // max(samples.pixels(0).size, 1))
+    size = samples.pixels(0).size
+    step = max(1, BATCH_BYTES // max(size, 1))
     for start in range(0, len(samples), step):
-        images_BHWC = samples.batch(np.arange(start, min(start + step, len(samples))))
-        channels = images_BHWC.shape[-1]
-        images_BPC = images_BHWC.reshape(len(images_BHWC), -1, channels)
-        maybe = np.flatnonzero((images_BPC[:, ::FAR] == images_BPC[:, :1]).all((1, 2)))
-        flat = sum(bool((images_BPC[row] == images_BPC[row, :1]).all()) for row in maybe)
-        some_PC = images_BPC.reshape(-1, channels)[::STEP]
-        levels = np.stack([np.bincount(some_PC[:, channel], minlength=256) for channel in range(channels)])
-        total = total + Tally(len(images_BHWC), flat, levels.astype(np.int64))
+        for some in pieces(min(step, len(samples) - start), size):
+            total = total + count(samples.batch(np.arange(start + some.start, start + some.stop)))
     return total
+
+
+def count(images_BHWC: NDArray[np.uint8]) -> Tally:
+    """Count over a few images."""
+    channels = images_BHWC.shape[-1]
+    images_BPC = images_BHWC.reshape(len(images_BHWC), -1, channels)
+    maybe = np.flatnonzero((images_BPC[:, ::FAR] == images_BPC[:, :1]).all((1, 2)))
+    flat = sum(bool((images_BPC[row] == images_BPC[row, :1]).all()) for row in maybe)
+    some_PC = images_BPC.reshape(-1, channels)[::STEP]
+    levels = np.stack([np.bincount(some_PC[:, channel], minlength=256) for channel in range(channels)])
+    return Tally(len(images_BHWC), flat, levels.astype(np.int64))
+
+
+class Counted:
+    """Counts what a `pipeline.core.shards.ShardWriter` writes, in the pieces in which `tally` would read it.
+
+    Args:
+        shards: receives name -> [CRC-32 of the file, tally as JSON].
+    """
+
+    def __init__(self, shards: dict[str, list[Any]]) -> None:
+        self.shards = shards
+        self._open = Tally()
+
+    def pixels(self, images_BHWC: NDArray[np.uint8]) -> None:
+        """A few images of the open shard."""
+        self._open = self._open + count(images_BHWC)
+
+    def shard(self, name: str, checksum: int) -> None:
+        """The open shard is whole."""
+        self.shards[name] = [checksum, self._open.plain()]
+        self._open = Tally()

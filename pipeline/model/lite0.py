@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.backbone.lite0 import BLOCKS, build_lite0, check_features, feature_count, load_lite0, pooled_features
+from pipeline.backbone.lite0 import BLOCKS, DISTRIBUTION, build_lite0, check_features, feature_count, load_lite0, pooled_features
+from pipeline.backbone.weights import Origin
 
 
 class Head(nn.Module):
@@ -65,6 +66,9 @@ class Lite0(nn.Module):
         self.levels, self.pool, self.trainable_blocks = tuple(levels), tuple(pool), trainable_blocks
         self.l2, self.trunk_rate, self.weights_sha256 = l2, trunk_rate, weights_sha256
         self.network = load_lite0(weights_sha256) if pretrained else build_lite0()
+        self.origin: Origin | None = None
+        if pretrained:
+            self.origin = {"from": "package", "file": DISTRIBUTION, "sha256": weights_sha256}
         self.network.requires_grad_(False)
         for block in self._trained_modules():
             block.requires_grad_(True)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.backbone.weights import Origin, load_pretrained
+
 
 class Block(nn.Module):
     """Pre-activation basic block: BN, ReLU, 3x3, BN, ReLU, 3x3, plus the shortcut."""
@@ -40,10 +42,14 @@ class ResNet(nn.Module):
         blocks: blocks a stage.
         stages: resolutions; the input's shorter side should be at least 2 ** (stages - 1) pixels.
         dropout: before the head.
+        weights: a .safetensors file of such a network to start from, or null; the head may be for other classes.
+        weights_sha256: of that file, or null; a changed file of the same name is only seen with it.
+        pretrained: false ignores `weights`.
         channels, height, width_pixels, outputs, mean, std: from the data.
 
     Raises:
         ValueError: the image is too small for the number of stages.
+        PersonError: weights of another shape.
     """
 
     mean: Tensor
@@ -51,7 +57,8 @@ class ResNet(nn.Module):
 
     def __init__(
         self, *, channels: int, height: int, width_pixels: int, outputs: int, mean: Sequence[float], std: Sequence[float],
-        width: int = 16, blocks: int = 1, stages: int = 3, dropout: float = 0.1,
+        width: int = 16, blocks: int = 1, stages: int = 3, dropout: float = 0.1, weights: str | None = None,
+        weights_sha256: str | None = None, pretrained: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         if min(height, width_pixels) < 2 ** (stages - 1):
@@ -70,6 +77,9 @@ class ResNet(nn.Module):
         self.trunk_layers = nn.Sequential(*layers, nn.BatchNorm2d(before), nn.ReLU())
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * before, outputs)
+        self.origin: Origin | None = None
+        if weights is not None and pretrained:
+            self.origin = load_pretrained(self, weights=weights, sha256=weights_sha256, head=("head.weight", "head.bias"))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Pixels in [0, 1], (B, C, H, W) -> raw outputs (B, K)."""

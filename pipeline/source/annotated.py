@@ -81,14 +81,95 @@ class Photo:
         self.refused.append(Rejected(f"{self.name}#{key}", reason))
 
 
-def check_objects(objects: str) -> None:
-    """Hold the choice to being one.
+@dataclass(frozen=True)
+class Reading:
+    """How annotated pictures become samples.
+
+    Attributes:
+        objects: crops (one sample a box, grouped by picture) or whole (one a picture, labelled by the category whose boxes have
+            the largest total area, the first of equal ones).
+        background: class of a whole picture without objects; None rejects it. Crops have none.
+        unlisted: stop, or ignore pictures that nothing names.
 
     Raises:
-        PersonError: it is neither crops nor whole.
+        PersonError: `objects` is neither crops nor whole.
     """
-    if objects not in OBJECTS:
-        raise PersonError(f"dataset.objects must be crops (each box a sample) or whole (each picture one): received {objects!r}")
+
+    objects: str
+    background: str | None
+    unlisted: str
+
+    def __post_init__(self) -> None:
+        if self.objects not in OBJECTS:
+            raise PersonError(
+                f"dataset.objects must be crops (each box a sample) or whole (each picture one): received {self.objects!r}"
+            )
+        if self.objects != "whole":
+            object.__setattr__(self, "background", None)
+
+    def check_images(self, folder: Path, named: Mapping[str, str], *, by: str) -> None:
+        """Hold the pictures that annotations name against those that lie in a folder.
+
+        Args:
+            folder: of the pictures.
+            named: path of a picture, relative to `folder` -> what names it, for the error.
+            by: what names them all, for the error.
+
+        Raises:
+            PersonError: pictures are missing, or nothing names them; with counts and the first ten.
+        """
+        if self.unlisted not in ("stop", "ignore"):
+            raise PersonError(f"dataset.unlisted must be stop or ignore: received {self.unlisted!r}")
+        if not folder.is_dir():
+            raise PersonError(f"the folder of images {folder} does not exist: set dataset.images")
+        there = {str(path) for path in files_below(folder) if is_image(path)}
+        missing = [f"{name} ({place})" for name, place in named.items() if name not in there]
+        if missing:
+            raise PersonError(
+                f"{len(missing)} of {len(named)} images that {by} names are missing in {folder}: {listed(missing)}; "
+                f"add them, or remove their annotations"
+            )
+        unnamed = sorted(there - named.keys(), key=str.encode)
+        if unnamed and self.unlisted == "stop":
+            raise PersonError(
+                f"{len(unnamed)} images in {folder} are not named by {by}: {listed(unnamed)}; "
+                f"annotate them, or set dataset.unlisted=ignore"
+            )
+
+    def classes(self, photos: Iterable[Photo]) -> list[str]:
+        """Sorted classes of these pictures; empty where no object can be used and there is no background.
+
+        Raises:
+            PersonError: names that differ only by case, spaces or Unicode form.
+        """
+        used = {thing.category for photo in photos for thing in photo.things}
+        empty = any(not photo.things and not photo.refused for photo in photos)
+        return categories({*used, *([self.background] if empty and self.background else [])}, None)
+
+    def count(self, photos: Iterable[Photo]) -> int:
+        """How many entries `entries` will yield."""
+        return sum(len(photo.refused) + (len(photo.things) if self.objects == "crops" else 1) for photo in photos)
+
+    def entries(self, photos: Iterable[Photo], classes: Sequence[str]) -> Iterator[Entry | Rejected]:
+        """Samples of annotated pictures.
+
+        Args:
+            photos: in the order of the source.
+            classes: of the card, as `classes` gives them.
+        """
+        number = {name: place for place, name in enumerate(classes)}
+        for photo in photos:
+            yield from photo.refused
+            if self.objects == "crops":
+                for thing in photo.things:
+                    yield Entry(
+                        f"{photo.name}#{thing.key}", photo.path.read_bytes, label=number[thing.category], group=photo.name,
+                        given=photo.given, crop=thing.box, keypoints=thing.keypoints,
+                    )  # fmt: skip
+            elif photo.things or (self.background is not None and not photo.refused):
+                yield _whole(photo, number, self.background or "")
+            else:
+                yield Rejected(photo.name, "none of its boxes can be used" if photo.refused else "it has no box")
 
 
 def categories(names: Iterable[str], wanted: Sequence[str] | None) -> list[str]:
@@ -102,69 +183,6 @@ def categories(names: Iterable[str], wanted: Sequence[str] | None) -> list[str]:
         if name not in found:
             raise PersonError(f"dataset.categories names {name!r}, which no object has: {near_match(name, found)}")
     return found if wanted is None else sorted(set(wanted), key=str.encode)
-
-
-def check_images(folder: Path, named: Mapping[str, str], *, by: str, unlisted: str) -> None:
-    """Hold the pictures that annotations name against those that lie in a folder.
-
-    Args:
-        folder: of the pictures.
-        named: path of a picture, relative to `folder` -> what names it, for the error.
-        by: what names them all, for the error.
-        unlisted: stop, or ignore pictures that nothing names.
-
-    Raises:
-        PersonError: pictures are missing, or nothing names them; with counts and the first ten.
-    """
-    if unlisted not in ("stop", "ignore"):
-        raise PersonError(f"dataset.unlisted must be stop or ignore: received {unlisted!r}")
-    if not folder.is_dir():
-        raise PersonError(f"the folder of images {folder} does not exist: set dataset.images")
-    there = {str(path) for path in files_below(folder) if is_image(path)}
-    missing = [f"{name} ({place})" for name, place in named.items() if name not in there]
-    if missing:
-        raise PersonError(
-            f"{len(missing)} of {len(named)} images that {by} names are missing in {folder}: {listed(missing)}; "
-            f"add them, or remove their annotations"
-        )
-    unnamed = sorted(there - named.keys(), key=str.encode)
-    if unnamed and unlisted == "stop":
-        raise PersonError(
-            f"{len(unnamed)} images in {folder} are not named by {by}: {listed(unnamed)}; "
-            f"annotate them, or set dataset.unlisted=ignore"
-        )
-
-
-def count(photos: Iterable[Photo], *, objects: str) -> int:
-    """How many entries `entries` will yield."""
-    return sum(len(photo.refused) + (len(photo.things) if objects == "crops" else 1) for photo in photos)
-
-
-def entries(
-    photos: Iterable[Photo], classes: Sequence[str], *, objects: str, background: str | None
-) -> Iterator[Entry | Rejected]:
-    """Samples of annotated pictures.
-
-    Args:
-        photos: in the order of the source.
-        classes: of the card; objects and `background` are among them.
-        objects: crops (one sample a box, grouped by picture) or whole (one a picture, labelled by the category whose boxes have
-            the largest total area, the first of equal ones).
-        background: class of a whole picture without objects; None rejects it.
-    """
-    number = {name: place for place, name in enumerate(classes)}
-    for photo in photos:
-        yield from photo.refused
-        if objects == "crops":
-            for thing in photo.things:
-                yield Entry(
-                    f"{photo.name}#{thing.key}", photo.path.read_bytes, label=number[thing.category], group=photo.name,
-                    given=photo.given, crop=thing.box, keypoints=thing.keypoints,
-                )  # fmt: skip
-        elif photo.things or (background is not None and not photo.refused):
-            yield _whole(photo, number, background or "")
-        else:
-            yield Rejected(photo.name, "none of its boxes can be used" if photo.refused else "it has no box")
 
 
 def _whole(photo: Photo, number: Mapping[str, int], background: str) -> Entry:

@@ -39,7 +39,29 @@ def folders_in(folder: Path) -> list[str]:
     return sorted((path.name for path in folder.iterdir() if path.is_dir() and not _left_out(path.name)), key=os.fsencode)
 
 
+def unwrapped(folder: Path) -> Path:
+    """The folder inside, where all of an archive lies in one that is not a class: one that holds folders or a table."""
+    while True:
+        inside = folders_in(folder)
+        if _files_in(folder) or len(inside) != 1:
+            return folder
+        inner = folder / inside[0]
+        if not folders_in(inner) and all(map(is_image, _files_in(inner))):
+            return folder
+        folder = inner
+
+
+def _files_in(folder: Path) -> list[PurePosixPath]:
+    """Names of the files directly in a folder, without hidden ones."""
+    return [PurePosixPath(path.name) for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+
+
 def files_below(folder: Path) -> list[PurePosixPath]:
+    """`names_below` as paths."""
+    return [PurePosixPath(name) for name in names_below(folder)]
+
+
+def names_below(folder: Path) -> list[str]:
     """Every file below a folder, relative to it, without hidden ones and what systems leave behind.
 
     Raises:
@@ -61,12 +83,13 @@ def files_below(folder: Path) -> list[PurePosixPath]:
             else:
                 found.append(name)
     check_collisions(found, what="files")
-    return [PurePosixPath(name) for name in sorted(found, key=str.encode)]
+    return sorted(found, key=str.encode)
 
 
-def is_image(path: PurePosixPath) -> bool:
+def is_image(path: PurePosixPath | str) -> bool:
     """Whether a name ends like one of an image; what is inside is for the decoder to say."""
-    return path.suffix.lower() in IMAGES
+    name = str(path)
+    return name[name.rfind(".") :].lower() in IMAGES
 
 
 def is_foreign(name: str) -> bool:
@@ -78,11 +101,12 @@ def is_foreign(name: str) -> bool:
     return WINDOWS.search(name) is not None
 
 
-def endings(paths: Iterable[PurePosixPath]) -> dict[str, int]:
+def endings(paths: Iterable[PurePosixPath | str]) -> dict[str, int]:
     """Ending -> number of files, the most frequent first."""
     counts: dict[str, int] = {}
     for path in paths:
-        counts[path.suffix.lower() or "(none)"] = counts.get(path.suffix.lower() or "(none)", 0) + 1
+        ending = PurePosixPath(path).suffix.lower() or "(none)"
+        counts[ending] = counts.get(ending, 0) + 1
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 

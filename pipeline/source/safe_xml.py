@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 from pipeline.core.errors import PersonError
 
-DEEPEST = 64  # elements inside each other
+DEEPEST = 50  # elements inside each other
 MOST = 5_000_000  # elements
 
 
@@ -35,6 +35,15 @@ class Element:
     def all(self, name: str) -> "list[Element]":
         """Children of that name."""
         return [child for child in self.children if child.name == name]
+
+    def first(self, name: str) -> "Element | None":
+        """The first child of that name, or None."""
+        return next(iter(self.all(name)), None)
+
+    def words(self, name: str) -> str:
+        """Text of the first child of that name, without spaces at its ends; "" for none."""
+        child = self.first(name)
+        return "" if child is None else child.text.strip()
 
 
 def read_xml(data: bytes, *, what: str) -> Element:
@@ -61,9 +70,7 @@ def read_xml(data: bytes, *, what: str) -> Element:
     except (expat.ExpatError, ValueError, LookupError) as error:
         if isinstance(error, PersonError):
             raise
-        raise PersonError(
-            f"{what} is not XML that can be read ({' '.join(str(error).split())[:120]}): export it again"
-        ) from error
+        raise PersonError(f"{what} is not XML ({' '.join(str(error).split())[:120]}): export it again") from error
     assert tree.root is not None
     return tree.root
 
@@ -80,11 +87,10 @@ class _Tree:
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self.count += 1
-        if len(self.open) >= DEEPEST or self.count > MOST:
-            raise PersonError(
-                f"{self.what} line {self.parser.CurrentLineNumber}: more than {DEEPEST} elements inside each other, or more than "
-                f"{MOST:,} in all: no labelling tool writes that"
-            )
+        if len(self.open) >= DEEPEST:
+            raise PersonError(f"{self.what} nests more than {DEEPEST} elements: not an annotation, remove it")
+        if self.count > MOST:
+            raise PersonError(f"{self.what} has more than {MOST:,} elements: not an annotation, remove it")
         made = Element(name, attributes, self.parser.CurrentLineNumber)
         if self.open:
             self.open[-1].children.append(made)
@@ -99,7 +105,4 @@ class _Tree:
         self.open[-1].text += text
 
     def forbidden(self, *_: object) -> int:
-        raise PersonError(
-            f"{self.what} line {self.parser.CurrentLineNumber} declares a document type or an entity, which can hide anything: "
-            f"it is refused"
-        )
+        raise PersonError(f"{self.what} has a DOCTYPE, which an annotation does not need and which can hold a bomb: remove it")

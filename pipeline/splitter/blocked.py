@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.splitting.ranges import check_folds, check_share
+
 
 class Blocked:
     """Cuts the order into equal blocks, and takes the validation split in runs from what is not tested.
@@ -25,10 +27,10 @@ class Blocked:
     """
 
     def __init__(self, *, folds: int, test_fold: int, val: float, val_runs: int, keep_groups: bool) -> None:
-        if folds < 2 or not 0 <= test_fold < folds:
-            raise ValueError(f"folds must be at least 2 and test_fold from 0 to folds - 1: received {folds} and {test_fold}")
-        if not 0 < val < 1 or val_runs < 1:
-            raise ValueError(f"val must lie in (0, 1) and val_runs be at least 1: received {val} and {val_runs}")
+        check_folds(folds, test_fold, least=2)
+        check_share(val)
+        if val_runs < 1:
+            raise ValueError(f"val_runs must be at least 1: received {val_runs}")
         self.folds, self.test_fold, self.val, self.val_runs, self.keeps_groups = folds, test_fold, val, val_runs, keep_groups
 
     def assign(

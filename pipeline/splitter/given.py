@@ -6,11 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core import keyed
 from pipeline.core.errors import PersonError, near_match
 from pipeline.splitting.groups import SPLITS
+from pipeline.splitting.ranges import check_share, level
 
-SCALE = 2.0**63  # keyed.seed gives whole numbers below it
 SHOWN = 5
 
 
@@ -29,8 +28,9 @@ class Given:
     from_person = True
 
     def __init__(self, *, rest: str, val: float) -> None:
-        if rest not in {"train", "error"} or not 0 <= val < 1:
-            raise ValueError(f"rest must be train or error, and val lie in [0, 1): received {rest!r} and {val}")
+        check_share(val, zero=True)
+        if rest not in {"train", "error"}:
+            raise ValueError(f"rest must be train or error: received {rest!r}")
         self.rest, self.val = rest, val
 
     def assign(
@@ -71,8 +71,8 @@ class Given:
             )
         split = np.asarray([name or "train" for name in given], dtype="<U5")
         if not counts["val"] and self.val:
-            level = [keyed.seed(seed, "given", group or identity) / SCALE for group, identity in zip(groups, ids, strict=True)]
+            stands = [level(seed, "given", group or identity) for group, identity in zip(groups, ids, strict=True)]
             held = {group for group, name in zip(groups, given, strict=True) if group and name == "test"}
             free = np.asarray([name not in held for name in groups], dtype=bool)  # a group that leaks stays where it is seen
-            split[(split == "train") & free & (np.asarray(level) < self.val)] = "val"
+            split[(split == "train") & free & (np.asarray(stands) < self.val)] = "val"
         return split

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PersonError
-from pipeline.splitting.groups import units
-
-SPLITS = ("train", "val", "test")
+from pipeline.splitting.groups import SPLITS, units
+from pipeline.splitting.ranges import check_shares
 
 
 class Grouped:
@@ -28,8 +27,7 @@ class Grouped:
     keeps_groups = True
 
     def __init__(self, *, val: float, test: float) -> None:
-        if min(val, test) <= 0 or val + test >= 1:
-            raise ValueError(f"val and test must be positive shares with a sum below 1: received {val} and {test}")
+        check_shares(val, test)
         self.val, self.test = val, test
 
     def assign(

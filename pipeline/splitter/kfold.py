@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PersonError
 from pipeline.splitting.groups import units
+from pipeline.splitting.ranges import check_folds
 
 
 class Kfold:
@@ -26,8 +27,7 @@ class Kfold:
     """
 
     def __init__(self, *, folds: int, test_fold: int, keep_groups: bool) -> None:
-        if folds < 3 or not 0 <= test_fold < folds:
-            raise ValueError(f"folds must be at least 3 and test_fold from 0 to folds - 1: received {folds} and {test_fold}")
+        check_folds(folds, test_fold, least=3)
         self.folds, self.test_fold, self.keeps_groups = folds, test_fold, keep_groups
 
     def assign(

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PersonError, near_match
 from pipeline.splitting.groups import AND, CLUSTER, units
+from pipeline.splitting.ranges import check_share
 
 
 class LeaveOneGroupOut:
@@ -23,8 +24,9 @@ class LeaveOneGroupOut:
     keeps_groups = True
 
     def __init__(self, *, group: str | int, val: float) -> None:
-        if (isinstance(group, int) and group < 0) or group == "" or not 0 < val < 1:
-            raise ValueError(f"group must be a name or a number from 0, and val lie in (0, 1): received {group!r} and {val}")
+        check_share(val)
+        if (isinstance(group, int) and group < 0) or group == "":
+            raise ValueError(f"group must be a name or a number from 0: received {group!r}")
         self.group, self.val = group, val
 
     def assign(

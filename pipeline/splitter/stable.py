@@ -9,9 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core import keyed
-
-SCALE = 2.0**63  # keyed.seed gives whole numbers below it
+from pipeline.splitting.ranges import check_shares, level
 
 
 class Stable:
@@ -31,8 +29,7 @@ class Stable:
     keeps_groups = False
 
     def __init__(self, *, val: float, test: float) -> None:
-        if min(val, test) <= 0 or val + test >= 1:
-            raise ValueError(f"val and test must be positive shares with a sum below 1: received {val} and {test}")
+        check_shares(val, test)
         self.val, self.test = val, test
 
     def assign(
@@ -51,9 +48,9 @@ class Stable:
         """
         split = np.full(len(ids), "train", dtype="<U5")
         for place, (group, identity) in enumerate(zip(groups, ids, strict=True)):
-            level = keyed.seed(seed, "split", "group" if group else "sample", group or identity) / SCALE
-            if level < self.test:
+            stand = level(seed, "split", "group" if group else "sample", group or identity)
+            if stand < self.test:
                 split[place] = "test"
-            elif level < self.test + self.val:
+            elif stand < self.test + self.val:
                 split[place] = "val"
         return split

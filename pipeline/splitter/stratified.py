@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.splitting.ranges import check_shares
+
 
 class Stratified:
     """Draws each stratum by itself; a stratum of three or more samples stands in every split.
@@ -22,8 +24,7 @@ class Stratified:
     keeps_groups = False
 
     def __init__(self, *, val: float, test: float) -> None:
-        if min(val, test) <= 0 or val + test >= 1:
-            raise ValueError(f"val and test must be positive shares with a sum below 1: received {val} and {test}")
+        check_shares(val, test)
         self.val, self.test = val, test
 
     def assign(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PersonError
+from pipeline.splitting.ranges import check_shares
 
 
 class TimeOrdered:
@@ -28,10 +29,9 @@ class TimeOrdered:
     keeps_order = True
 
     def __init__(self, *, val: float, test: float, gap: int) -> None:
-        if min(val, test) <= 0 or val + test >= 1 or gap < 0:
-            raise ValueError(
-                f"val and test must be positive shares with a sum below 1, and gap not negative: received {val}, {test} and {gap}"
-            )
+        check_shares(val, test)
+        if gap < 0:
+            raise ValueError(f"gap must not be negative: received {gap}")
         self.val, self.test, self.gap = val, test, gap
 
     def assign(

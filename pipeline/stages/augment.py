@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from pipeline.augmentation.audit import Epoch, Finding, audit
 from pipeline.augmentation.augmented import ATTEMPTS, FEATURES, Drawing, Memory, keep, remember
+from pipeline.augmentation.library import import_albumentations
 from pipeline.core import pictures
 from pipeline.core.artifact import read_json, write_json
 from pipeline.core.contracts import Embedder, Transform
 from pipeline.core.epoch import drawing, order
 from pipeline.core.keyed import generator
+from pipeline.core.keyed import seed as keyed_seed
 from pipeline.core.parts import build, is_off
 from pipeline.core.progress import track
 from pipeline.core.record import Pixels
@@ -58,11 +60,12 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, split: Pat
     samples = everyone.only(train)
     if is_off(cfg["transform"]):
         return _none(out)
+    import_albumentations()
     policy: Transform = build(cfg["transform"])
     settings = {name: cfg[name] for name in ("transform", "seed", "embedder")} | {"code": cfg.get("code")}
     memory = remember(items, settings)
     drawing_ = Drawing(policy, seed=int(cfg["seed"]), taken=set(everyone.ids), memory=memory)
-    chance = [train[number] for number in generator(cfg["seed"], "augment", "chosen").permutation(len(train))]
+    chance = sorted(train, key=lambda identity: keyed_seed(cfg["seed"], "augment", "chosen", identity))  # whoever else is there
     chosen = set(chance[: round(cfg["augment"]["fraction"] * len(train))] if cfg["augment"]["copies"] else [])
     parents = [identity for identity in train if identity in chosen]
     copies = cfg["augment"]["copies"]

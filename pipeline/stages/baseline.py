@@ -34,7 +34,7 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, split: Pat
     truth = task.truth(samples.columns)
     weight = samples.columns["weight"].astype(np.float64)
     groups = [str(group) for group in samples.columns["group"][test]]
-    measure: dict[str, Any] = {key: cfg["evaluate"][key] for key in ("resamples", "coverage")}
+    measure: dict[str, Any] = {key: cfg["intervals"][key] for key in ("resamples", "coverage")}
     results = {}
     for name, part in parts.items():
         if name in skipped:

@@ -48,7 +48,7 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Pat
         files = {"original": source, "compressed": compressor(source, calibration.batches(CALIBRATION_BATCH), out)}
         sizes = {name: path.stat().st_size for name, path in files.items()}
         predictions = {name: _predict(exporter.load(path), test, name) for name, path in files.items()}
-    measure: dict[str, Any] = {**{key: cfg["evaluate"][key] for key in ("resamples", "coverage")}, "seed": int(cfg["seed"])}
+    measure: dict[str, Any] = {**{key: cfg["intervals"][key] for key in ("resamples", "coverage")}, "seed": int(cfg["seed"])}
     known = (test.truth, test.weight, test.groups)
     results = {name: bootstrap(task.metrics, found, *known, **measure) for name, found in predictions.items()}
     change = paired_change(task, predictions["original"], predictions["compressed"], test, **measure)

@@ -34,7 +34,7 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Pat
     task = build(cfg["task"], card=read_json(ingest / "card.json"))
     test = read_subset(task, ingest, split, ["test"])
     prediction = predict(load_model(train), task, test.pixels(), total=len(test), what="predicting")
-    measure: dict[str, Any] = {**{key: cfg["evaluate"][key] for key in ("resamples", "coverage")}, "seed": int(cfg["seed"])}
+    measure: dict[str, Any] = {**{key: cfg["intervals"][key] for key in ("resamples", "coverage")}, "seed": int(cfg["seed"])}
     results = intervals.bootstrap(task.metrics, prediction, test.truth, test.weight, test.groups, **measure)
     if task.headline not in results:
         raise PersonError(f"{task.headline} is undefined on the {len(test)} test samples: choose another task.headline "

@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.artifact import sha256, write_json
@@ -29,7 +29,7 @@ from pipeline.intake.intake import Intake, arrivals
 from pipeline.intake.items import Items
 from pipeline.intake.page import contact_sheet, section
 from pipeline.source.archive import unpack
-from pipeline.source.folder import folders_in, is_image
+from pipeline.source.folder import unwrapped
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
 DECODER = ("height", "width", "channels", "fit", "min_side", "max_aspect", "max_pixels", "sixteen_bit", "background")
@@ -63,7 +63,7 @@ def run(cfg: dict[str, Any], out: Path, *, source: Path, items: Path | None = No
         pool = DecodePool(decoder, seconds=settings["decode_seconds"], memory_mb=settings["decode_memory_mb"])
         intake = Intake(classes=facts["classes"], stop_on_conflict=settings["conflicts"] == "stop")
         found = arrivals(track(dataset.entries(), what="ingest", total=len(dataset)), known, stack.enter_context(pool))
-        with ShardWriter(out / "intake", kept=known.kept) as writer:
+        with ShardWriter(out / "intake", kept=known.kept, watch=known.watch) as writer:
             for sample in intake.accept(found):
                 writer.add(sample)
     known.counts.shards, known.counts.linked = len(writer.names), writer.linked
@@ -98,19 +98,7 @@ def _opened(source: Path, folder: Path, settings: dict[str, Any]) -> Path:
             source / names[0], target, max_members=settings["archive_members"], max_bytes=settings["archive_mb"] << 20,
             max_file_bytes=settings["archive_file_mb"] << 20, max_ratio=settings["archive_ratio"],
         )  # fmt: skip
-    return _unwrapped(target)
-
-
-def _unwrapped(folder: Path) -> Path:
-    """The folder inside, where all of an archive lies in one that is not a class: one that holds folders or a table."""
-    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    inside = folders_in(folder)
-    if files or len(inside) != 1:
-        return folder
-    inner = folder / inside[0]
-    others = [PurePosixPath(path.name) for path in inner.iterdir() if path.is_file() and path.name[0] != "."]
-    tables = [name for name in others if not is_image(name)]
-    return inner if folders_in(inner) or tables else folder
+    return unwrapped(target)
 
 
 def _drop(out: Path, conflicting: set[str]) -> None:

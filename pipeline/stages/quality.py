@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.artifact import read_json, write_json
+from pipeline.core.errors import PersonError
 from pipeline.core.store import Samples, open_samples
 from pipeline.core.table import write_csv
-from pipeline.findings.gates import Gate, check_gates, check_waivers
+from pipeline.findings.gates import Gate, check_waivers, stopping
 from pipeline.findings.items import Items, gather
 from pipeline.findings.page import write_page
+from pipeline.findings.stopped import keep
 from pipeline.findings.survey import Survey, gates_of, survey
 
 
-def run(cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, items: Path | None = None) -> str:
+def run(
+    cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, items: Path | None = None, scratch: Path | None = None
+) -> str:
     """Publish `findings.csv`, `clusters.json`, `gates.json`, `measures.csv`, `shortcuts.csv` and pictures.
 
     Args:
@@ -25,6 +29,7 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, items: Pat
         ingest: the samples.
         embed: their features, or the empty artifact of embedder=none.
         items: a folder that survives from run to run; without it everything is computed anew, with the same result.
+        scratch: a folder that survives a failure: what a gate stopped is kept there for the person to look at.
 
     Raises:
         PersonError: a gate fails and is not waived, or a waiver gives no reason.
@@ -37,8 +42,11 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, items: Pat
         found = survey(options, samples, card, items=kept, embed=embed, seed=int(cfg["seed"]))
         gates = gates_of(options, found, card, samples.columns["name"].tolist())
         _write(out, samples, items=kept, found=found, gates=gates)
-        check_gates(gates)
-        return write_page(out, {**options, "card": card}, samples, items=kept, found=found, gates=gates)
+        said = write_page(out, {**options, "card": card}, samples, items=kept, found=found, gates=gates)
+    why = stopping(gates)
+    if why:
+        raise PersonError(why if scratch is None else f"{why}; pictures and tables: {keep(out, scratch, why)}")
+    return said
 
 
 def _write(out: Path, samples: Samples, *, items: Items, found: Survey, gates: list[Gate]) -> None:

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from pipeline.core import artifact, figures
 from pipeline.core.artifact import read_json
+from pipeline.core.cost import price, told
 from pipeline.core.parts import build, is_off
 from pipeline.core.redact import redact
 from pipeline.core.section import SECTION, Section, read_section, write_section
@@ -39,6 +40,7 @@ def run(cfg: dict[str, Any], out: Path, **directories: Path) -> str:
         The last words for the person: headline with interval, best baseline beside it, and where the page is.
     """
     facts = gather(directories, width=int(cfg["report"]["picture_width"]))
+    facts["sections"]["train"] = told(facts["sections"]["train"], directories["train"], price(cfg["report"]))
     facts["title"] = cfg["report"]["title"] or f"{facts['card']['name']}: {facts['config']['task_name']}"
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(("html.j2",)), undefined=StrictUndefined,

@@ -1,31 +1,37 @@
 """Train the model of conf on the train split; a killed run continues to the same bits. Publishes weights and history."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from pipeline.core import launch, pictures
-from pipeline.core.artifact import digest, read_json, write_json
-from pipeline.core.keyed import seed as keyed_seed
+from pipeline.core.artifact import digest, write_json
 from pipeline.core.parts import build, is_off
 from pipeline.core.section import Cell, Picture, Section, Table, write_section
 from pipeline.training.checkpoint import newest
+from pipeline.training.construction import construct
 from pipeline.training.fit import fit
-from pipeline.training.inputs import collate
+from pipeline.training.inputs import batch_of, load
 from pipeline.training.learner import Learner
 from pipeline.training.material import Material, gather
+from pipeline.training.observers import Health, conclude, observers
+from pipeline.training.pausing import pauses
 from pipeline.training.saved_model import save_model
+from pipeline.training.smoothing import trained_task
+from pipeline.training.snapshots import publish, snapshots_of
+from pipeline.training.stopping import Stopping, load_best, rule_of, shipped_row
 from pipeline.training.stream import StepStream
-from pipeline.training.watch import Row, Validator, Watch, read_rows, series, write_history
+from pipeline.training.surgery import changes, check_cached, unpinned
+from pipeline.training.watch import Row, Validator, read_rows, series, write_history
 
 
 def run(
     cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, split: Path, augment: Path, synthesize: Path, scratch: Path
 ) -> str:
-    """Train and publish `model.safetensors`, `model.json`, `history.csv`, `run.json` and `curves.png`.
+    """Train and publish `model.safetensors`, `model.json`, `history.csv`, `health.csv`, `run.json`, pictures, any `snapshots/`.
 
     Args:
         cfg: the declared configuration.
@@ -40,59 +46,59 @@ def run(
     Raises:
         PersonError: the data cannot serve the task, a batch is larger than the train split, or the loss is not finite.
     """
-    card = read_json(ingest / "card.json")
-    task = build(cfg["task"], card=card)
-    task.check()
-    statistics = read_json(split / "statistics.json")
-    facts = {
-        "channels": card["channels"], "height": card["height"], "width_pixels": card["width"], "outputs": task.outputs(),
-        "mean": statistics["mean"], "std": statistics["std"],
-    }  # fmt: skip
-    torch.manual_seed(keyed_seed(cfg["seed"], "init"))
-    model: nn.Module = build(cfg["model"], **facts)
+    made = construct(cfg, ingest=ingest, split=split)
+    model, task = made.model, made.task
     folders = {"ingest": ingest, "embed": embed, "split": split, "augment": augment, "synthesize": synthesize}
     material = gather(cfg, model, task, folders)
+    if material.cached:
+        check_cached(cfg["train"])
     tracker = _tracker(cfg, scratch.name, folders)
     rows = _train(cfg, model, task=task, material=material, tracker=tracker, scratch=scratch)
     if launch.rank() != 0:
         return "trained"
-    save_model(model, {"part": cfg["model"], "facts": facts, "task": cfg["task"]}, out)
+    save_model(model, made.saved, out)
+    publish(scratch, out)
     write_history(rows, out / "history.csv")
     write_json(out / "run.json", {"run_id": scratch.name})
-    return _section(out, model, rows=rows, task=task, material=material)
+    return _section(out, model, health=conclude(scratch, out, rows), task=task, material=material, cfg=cfg)
 
 
 def _train(
     cfg: dict[str, Any], model: nn.Module, *, task: Any, material: Material, tracker: Any, scratch: Path
 ) -> list[Row]:
     """Train in place what is to be trained; return the history."""
-    recipe, (_, start), world = cfg["train"], newest(scratch), launch.world()
+    recipe, world = cfg["train"], launch.world()
     trained: Any = model.head if material.cached else model
     if recipe["channels_last"] and not material.cached:
         trained = trained.to(memory_format=torch.channels_last)
-    learner = Learner(trained, task=task, recipe=recipe, seed=cfg["seed"], owner=model)
+    learner = Learner(trained, task=trained_task(task, cfg["task"], recipe), recipe=recipe, seed=cfg["seed"], owner=model)
+    learner.names = material.inputs.labels.ids
+    _, start = newest(scratch, learner)
     stream = StepStream(
         len(material.inputs), batch_size=recipe["batch_size"], max_steps=recipe["max_steps"], start_step=start,
         seed=cfg["seed"], rank=launch.rank(), world=world,
     )  # fmt: skip
-    loader = DataLoader(
-        material.inputs, recipe["batch_size"] // world, sampler=stream, num_workers=launch.workers(), drop_last=True,
-        collate_fn=collate,
-    )  # fmt: skip
+    loader = load(material.inputs, stream, workers=launch.workers())
     held = material.validation
-    gathered = getattr(held, "__getitems__", lambda keys: collate([held[key] for key in keys]))
-    validator = Validator(
-        lambda rows: gathered([(0, row) for row in rows]), len(held), task=task, batch_size=recipe["batch_size"]
-    )
-    watch = Watch(scratch / "history.jsonl", start_step=start, recipe=recipe, validator=validator, tracker=tracker)
+    validator = Validator(partial(batch_of, held), len(held), task=task, batch_size=recipe["batch_size"])
+    watching = observers(
+        learner, recipe, scratch=scratch, start=start, batch_of=partial(batch_of, material.inputs), validator=validator,
+        tracker=tracker,
+    )  # fmt: skip
+    snapshots = snapshots_of(recipe, scratch, model, prefix="head." if material.cached else "")
+    rule = rule_of(recipe, task)
+    stopping = [Stopping(scratch, rule, every=recipe["validate_every"], last=recipe["max_steps"])] if rule.active else []
     fit(
         learner, loader, max_steps=recipe["max_steps"], folder=scratch, checkpoint_every=recipe["checkpoint_every"],
-        precision=recipe["precision"], callbacks=[watch],
+        precision=recipe["precision"],
+        callbacks=[*pauses(start_step=start, max_steps=recipe["max_steps"]), *watching, *stopping, *snapshots],
     )  # fmt: skip
     if tracker is not None:
         tracker.finish()
     if learner.average is not None:
         learner.model.load_state_dict(learner.average.state_dict())
+    if rule.keep == "best" and launch.rank() == 0:
+        load_best(scratch, learner.model, rule)
     return read_rows(scratch / "history.jsonl")
 
 
@@ -108,7 +114,10 @@ def _tracker(cfg: dict[str, Any], run_id: str, folders: dict[str, Path]) -> Any:
     return tracker
 
 
-def _section(out: Path, model: nn.Module, *, rows: list[Row], task: Any, material: Material) -> str:
+def _section(
+    out: Path, model: nn.Module, *, health: Health, task: Any, material: Material, cfg: dict[str, Any]
+) -> str:  # fmt: skip
+    rows = health.history
     figure = pictures.figure(9, 3)
     left, right = figure.subplots(1, 2)
     for name, colour, label in (("loss", pictures.GREY, "train"), ("val_loss", pictures.BLUE, "validation")):
@@ -119,14 +128,15 @@ def _section(out: Path, model: nn.Module, *, rows: list[Row], task: Any, materia
     right.plot(*series(rows, headline), color=pictures.BLUE)
     right.set(xlabel="step", ylabel=task.headline, title=f"Validation {task.headline}")
     pictures.save(figure, out / "curves.png", 110)
-    last = next(row for row in reversed(rows) if "val_loss" in row)
+    last = shipped_row(rows, rule_of(cfg["train"], task))
     trained: Any = model.head if material.cached else model
     facts: list[list[Cell]] = [
         ["network", type(model).__name__],
         ["parameters", sum(parameter.numel() for parameter in model.parameters())],
         ["of them trained", sum(parameter.numel() for parameter in trained.parameters() if parameter.requires_grad)],
-        ["training samples", len(material.inputs)], ["steps", int(last["step"])],
-        [f"validation {task.headline} at the last step", last[headline]],
+        ["training samples", len(material.inputs)], ["steps", int(rows[-1]["step"])],
+        ["step of the shipped weights", int(last["step"])], [f"validation {task.headline} of them", last[headline]],
+        *changes(model, cfg),
     ]  # fmt: skip
     text = [
         "The trunk is frozen, so the head was trained on the features that embed computed once; images are not augmented then."
@@ -134,6 +144,10 @@ def _section(out: Path, model: nn.Module, *, rows: list[Row], task: Any, materia
     summary = f"{type(model).__name__}, {int(last['step'])} steps, validation {task.headline} {last[headline]:.3f}"
     return write_section(out, Section(
         title="Training", summary=summary,
-        text=text if material.cached else [], tables=[Table("The network and its training", ["fact", "value"], facts)],
-        pictures=[Picture("curves.png", "Training and validation loss, and the headline metric on the validation split.")],
+        text=text if material.cached else [], warnings=[*unpinned(cfg["model"]), *health.warnings],
+        tables=[Table("The network and its training", ["fact", "value"], facts), health.table],
+        pictures=[
+            Picture("curves.png", "Training and validation loss, and the headline metric on the validation split."),
+            health.picture,
+        ],
     ))  # fmt: skip

@@ -110,10 +110,12 @@ def quality_table(quality: Mapping[str, Any]) -> list[Table]:
         for name, found in quality["measures"].items()
     ]
     said = "passed" if quality["passed"] else "failed"
+    limits = quality["limits"]
     caption = (
         f"Quality ({said}), in {quality['embedding']}, {quality['samples']} samples: {quality['position']:.2f} of the way from "
-        f"real to noise (at most {quality['limits']['position']:g}), variety {quality['variety']:.2f} of that of real images (at "
-        f"least {quality['limits']['variety']:g})"
+        f"real to noise (at most {limits['position']:g}), variety {quality['variety']:.2f} of that of real images (at least "
+        f"{limits['variety']:g}), precision {quality['precision']:.2f} (at least {limits['precision']:.2f}), recall "
+        f"{quality['recall']:.2f} (at least {limits['recall']:.2f})"
     )
     return [Table(caption, ["samples", "kernel distance", "Frechet distance", "precision", "recall"], rows)]
 

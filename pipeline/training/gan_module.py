@@ -5,6 +5,7 @@ B batch, C channels, R resolution, L latent, N samples.
 
 import copy
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline.core.errors import PersonError
 from pipeline.core.keyed import seed as keyed_seed
-from pipeline.core.progress import Meter
 from pipeline.synthesis.likeness import spread, variety
 from pipeline.training.checkpoint import newest
 from pipeline.training.fit import fit
+from pipeline.training.health import FiniteCheckpoints
+from pipeline.training.live import Live
 from pipeline.training.stream import Key, StepStream
 from pipeline.training.watch import Row, read_rows
 
@@ -152,25 +154,27 @@ class GanWatch(pl.Callback):
         self.folder, self.gan, self.conditions = folder, gan, conditions
         self.condition_B = np.repeat(np.arange(conditions), WATCHED)
         self.real = spread(_flat(images.x_NCHW.numpy()), images.condition_N.numpy())
-        self.meter = Meter("synthesize", total=gan.max_steps, done=start_step)
+        self.live = Live("synthesize", total=gan.max_steps, done=start_step, batch_size=gan.batch_size)
         self._write([row for row in read_rows(folder / HISTORY) if row["step"] <= start_step], "w")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Record this step."""
-        step, last = trainer.global_step, self.gan.max_steps
-        self.meter.update(step)
+        step, last, shown = trainer.global_step, self.gan.max_steps, None
         if step % self.gan.log_every == 0 or step == last:
             drawn_BHWC = pl_module.draw(pl_module.generator, conditions=self.conditions, each=WATCHED)
             varied = variety(spread(_flat(drawn_BHWC), self.condition_B), self.real)
             self._write([{"step": step, **pl_module.row, "variety": varied}], "a")
+            shown = {name.removeprefix("loss_"): pl_module.row[name] for name in ("loss_discriminator", "loss_generator")}
+            shown["variety"] = varied
+        self.live.update(step, shown)
         if step in grid_steps(last):
             np.save(
                 self.folder / f"{GRID}{step:09d}.npy", pl_module.draw(pl_module.average, conditions=self.conditions, each=WATCHED)
             )
 
     def teardown(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        """Take the progress bar away."""
-        self.meter.close()
+        """Take the line away."""
+        self.live.close()
 
     def _write(self, rows: list[Row], mode: str) -> None:
         with (self.folder / HISTORY).open(mode, encoding="utf-8") as file:
@@ -187,7 +191,9 @@ def grids(folder: Path) -> dict[int, NDArray[np.uint8]]:
     return {int(path.stem.removeprefix(GRID)): np.load(path) for path in sorted(folder.glob(f"{GRID}*.npy"))}
 
 
-def train_gan(gan: Any, images: Images, *, conditions: int, seed: int, folder: Path) -> tuple[nn.Module, list[Row]]:
+def train_gan(
+    gan: Any, images: Images, *, conditions: int, seed: int, folder: Path, callbacks: Sequence[pl.Callback] = ()
+) -> tuple[nn.Module, list[Row]]:  # fmt: skip
     """Train a generator, or continue where a killed run stopped.
 
     Args:
@@ -196,6 +202,7 @@ def train_gan(gan: Any, images: Images, *, conditions: int, seed: int, folder: P
         conditions: number of conditions.
         seed: of every draw.
         folder: of the checkpoints and the history.
+        callbacks: that look on; they must change nothing of the weights and draw from no global random state.
 
     Returns:
         The averaged generator in evaluation mode on the CPU, and the rows of the history.
@@ -203,8 +210,8 @@ def train_gan(gan: Any, images: Images, *, conditions: int, seed: int, folder: P
     Raises:
         PersonError: a loss or gradient is not finite.
     """
-    _, start = newest(folder)
     module = GanModule(gan, conditions=conditions, channels=images.x_NCHW.shape[1], seed=seed)
+    _, start = newest(folder, module)
     stream = StepStream(
         len(images), batch_size=gan.batch_size, max_steps=gan.max_steps, start_step=start, seed=keyed_seed(seed, "gan", "order")
     )
@@ -212,7 +219,7 @@ def train_gan(gan: Any, images: Images, *, conditions: int, seed: int, folder: P
     watch = GanWatch(folder, start_step=start, gan=gan, images=images, conditions=conditions)
     fit(
         module, loader, max_steps=gan.max_steps, folder=folder, checkpoint_every=gan.checkpoint_every,
-        callbacks=[watch], single=True,
+        callbacks=[watch, FiniteCheckpoints(), *callbacks], single=True, batch_key="generator.batch_size",
     )  # fmt: skip
     return module.average.cpu().eval(), read_rows(folder / HISTORY)
 

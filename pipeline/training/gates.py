@@ -30,6 +30,7 @@ WIDEST = 8192  # features; a wider embedding is the pixels themselves, and small
 COMPARED = 512  # most samples of a set whose likeness is measured
 CONTROL = 128  # most images of noise; an embedder may need 30 ms for each
 CLASSICAL = "real + classical"
+MANIFOLD = ("precision", "recall")  # limited to a share of what training samples reach
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -137,7 +138,7 @@ def memorised(train: View, held: View, made: View, *, copy_ratio: float) -> Memo
 def quality(
     views: tuple[View, View, View], noise_ND: Floats, kinds: tuple[NDArray[Any], NDArray[Any]], *, embedding: str, cfg: Any
 ) -> dict[str, Any]:  # fmt: skip
-    """The gate of quality: between real samples and noise, and how varied, with every measure beside its yardsticks.
+    """The gate of quality: near to real samples, inside their manifold and all over it, and as varied.
 
     Args:
         views: training, validation and synthetic samples.
@@ -147,7 +148,8 @@ def quality(
         cfg: `synthesize` and `seed`.
     """
     train, held, made = views
-    limits = {"position": cfg["synthesize"]["max_position"], "variety": cfg["synthesize"]["min_variety"]}
+    stage = cfg["synthesize"]
+    limits: dict[str, float] = {"position": stage["max_position"], "variety": stage["min_variety"]}
     count = min(len(made), len(held), len(train), COMPARED)
     facts = {"embedding": embedding, "samples": count, "limits": limits}
     if min(count, len(noise_ND)) <= NEIGHBOURS:
@@ -163,14 +165,18 @@ def quality(
         "train": likeness(held_MD, some(train, "train")),
         "noise": likeness(held_MD, scale(noise_ND)),
     }
-    place = position(measured["synthetic"], measured["train"], measured["noise"])
+    limits |= {name: stage[f"min_{name}"] * measured["train"][name] for name in MANIFOLD}
     of = [(scale(view.x_ND)[kind >= 0], kind[kind >= 0]) for view, kind in ((made, kinds[1]), (train, kinds[0]))]
-    varied = variety(spread(*of[0]), spread(*of[1]))
-    if not np.isfinite(place):
-        return {**facts, "passed": False, "why": "in this embedding real samples cannot be told from noise", "variety": varied}
-    passed = place <= limits["position"] and varied >= limits["variety"]
-    why = "" if passed else _poor(place, varied, limits)
-    return {**facts, "passed": passed, "why": why, "position": place, "variety": varied, "measures": measured}
+    found = {
+        "position": position(measured["synthetic"], measured["train"], measured["noise"]),
+        "variety": variety(spread(*of[0]), spread(*of[1])),
+        **{name: measured["synthetic"][name] for name in MANIFOLD},
+    }
+    if not np.isfinite(found["position"]):
+        said = "in this embedding real samples cannot be told from noise"
+        return {**facts, "passed": False, "why": said, "variety": found["variety"]}
+    why = _blind(stage, limits) or _poor(found, limits)
+    return {**facts, "passed": not why, "why": why, "measures": measured, **found}
 
 
 def usefulness(views: tuple[View, View, View], classical: View | None, *, task: Any, cfg: Any) -> Verdict:
@@ -185,7 +191,7 @@ def usefulness(views: tuple[View, View, View], classical: View | None, *, task: 
     train, held, made = views
     stage, shares = cfg["synthesize"], cfg["synthesize"]["shares"]
     candidates = {f"{REAL} + synthetic, share {share:g}": float(share) for share in shares} if len(made) else {}
-    coverage = corrected(cfg["evaluate"]["coverage"], len(candidates))
+    coverage = corrected(cfg["intervals"]["coverage"], len(candidates))
     try:
         truth_N = task.truth(held.columns)
         pools = {name: _pool(view, train, task) for name, view in (("real", train), ("made", made), ("more", classical)) if view}
@@ -217,7 +223,7 @@ def usefulness(views: tuple[View, View, View], classical: View | None, *, task: 
         for arm in measured
         if arm.name in candidates and arm.low > 0
     }
-    return decide(measured, candidates, coverage=cfg["evaluate"]["coverage"], headline=task.headline, controls=controls)
+    return decide(measured, candidates, coverage=cfg["intervals"]["coverage"], headline=task.headline, controls=controls)
 
 
 def _pool(view: View, train: View, task: Any) -> Pool:
@@ -233,13 +239,22 @@ def _input(view: View, train: View) -> NDArray[Any]:
     return Scale.of(train.x_ND)(view.x_ND).astype(np.float32)
 
 
-def _poor(place: float, varied: float, limits: Mapping[str, float]) -> str:
-    found = []
-    if place > limits["position"]:
-        found.append(f"they lie {place:.2f} of the way from real samples to noise (at most {limits['position']:g})")
-    if varied < limits["variety"]:
-        found.append(f"in one condition they differ by only {varied:.2f} of what real ones do (at least {limits['variety']:g})")
-    return " and ".join(found)
+def _blind(stage: Mapping[str, Any], limits: Mapping[str, float]) -> str:
+    """Why nothing can be told: a yardstick that is 0 would let everything pass."""
+    lost = [name for name in MANIFOLD if stage[f"min_{name}"] > 0 and limits[name] == 0]
+    return f"in this embedding even training samples have a {' and a '.join(lost)} of 0 against validation" if lost else ""
+
+
+def _poor(found: Mapping[str, float], limits: Mapping[str, float]) -> str:
+    """What is wrong, "" where nothing is."""
+    said = {
+        "position": "they lie {:.2f} of the way from real samples to noise (at most {:.3g})",
+        "variety": "in one condition they differ by only {:.2f} of what real ones do (at least {:.3g})",
+        "precision": "{:.3f} of them lie among the real ones (at least {:.3f})",
+        "recall": "{:.3f} of the real ones lie among them (at least {:.3f})",
+    }
+    failed = [name for name in said if (found[name] > limits[name] if name == "position" else found[name] < limits[name])]
+    return " and ".join(said[name].format(found[name], limits[name]) for name in failed)
 
 
 def _vectors(small_NHWC: Pixels) -> Floats:

@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from pipeline.core.contracts import Transform
 from pipeline.core.epoch import drawing
 from pipeline.core.store import Samples
-from pipeline.training.stream import Key
+from pipeline.training.stream import BatchStream, Key, Keys, StepStream
 
 Item = dict[str, Tensor]
+WHITE = np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -64,17 +65,13 @@ class PixelInputs(Dataset[Item]):
         pixels_HWC = self.parts[self.part_N[index]][0].pixels(int(self.position_N[index]))
         return {"x": to_tensor(self._augmented(pixels_HWC, epoch, index)), **_label(self.labels, index)}
 
-    def __getitems__(self, keys: Sequence[Key]) -> Item:
+    def batch(self, epoch_B: NDArray[np.int64], index_B: NDArray[np.int64]) -> Item:
         """A whole batch, gathered and converted at once: the same bits as its items, stacked."""
-        index_B = np.asarray([index for _, index in keys], dtype=np.int64)
         pixels_BHWC = self._gathered(index_B)
         if self.policy is not None:
-            pairs = zip(pixels_BHWC, keys, strict=True)
-            pixels_BHWC = np.stack([self._augmented(pixels_HWC, *key) for pixels_HWC, key in pairs])
-        return {
-            "x": to_tensors(pixels_BHWC), "truth": torch.from_numpy(self.labels.truth[index_B]),
-            "weight": torch.from_numpy(self.labels.weight[index_B]), "index": torch.from_numpy(index_B),
-        }  # fmt: skip
+            keys = zip(pixels_BHWC, epoch_B.tolist(), index_B.tolist(), strict=True)
+            pixels_BHWC = np.stack([self._augmented(pixels_HWC, epoch, index) for pixels_HWC, epoch, index in keys])
+        return {"x": to_tensors(pixels_BHWC), **_labels(self.labels, index_B)}
 
     def _augmented(self, pixels_HWC: NDArray[np.uint8], epoch: int, index: int) -> NDArray[np.uint8]:
         if self.policy is None:
@@ -108,6 +105,40 @@ class FeatureInputs(Dataset[Item]):
         _, index = key
         return {"x": torch.from_numpy(np.array(self.features_ND[index])), **_label(self.labels, index)}
 
+    def batch(self, epoch_B: NDArray[np.int64], index_B: NDArray[np.int64]) -> Item:
+        """A whole batch: the same bits as its items, stacked."""
+        return {"x": torch.from_numpy(self.features_ND[index_B]), **_labels(self.labels, index_B)}
+
+
+class Batches(Dataset[Item]):
+    """Whole batches of inputs, by arrays of epochs and indices."""
+
+    def __init__(self, inputs: PixelInputs | FeatureInputs) -> None:
+        self.inputs = inputs
+
+    def __getitem__(self, keys: Keys) -> Item:
+        return self.inputs.batch(*keys)
+
+
+def batch_of(inputs: PixelInputs | FeatureInputs, rows: Sequence[int]) -> Item:
+    """The batch of these rows in epoch 0, which is all there is where nothing is augmented."""
+    index_B = np.asarray(rows, dtype=np.int64)
+    return inputs.batch(np.zeros_like(index_B), index_B)
+
+
+def load(inputs: PixelInputs | FeatureInputs, stream: StepStream, *, workers: int) -> DataLoader[Item]:
+    """The loader that training draws from: each step one batch of this process's share, in the order of the stream.
+
+    Args:
+        inputs: what is drawn from.
+        stream: which samples, and in which order.
+        workers: processes that prepare batches ahead; how many there are changes no bit.
+    """
+    return DataLoader(
+        Batches(inputs), batch_size=None, sampler=BatchStream(stream), num_workers=workers, collate_fn=_as_it_is,
+        pin_memory=torch.cuda.is_available(),
+    )  # fmt: skip
+
 
 def to_tensor(pixels_HWC: NDArray[np.uint8]) -> Tensor:
     """uint8 (H, W, C) -> float32 in [0, 1], (C, H, W)."""
@@ -116,7 +147,10 @@ def to_tensor(pixels_HWC: NDArray[np.uint8]) -> Tensor:
 
 def to_tensors(pixels_BHWC: NDArray[np.uint8]) -> Tensor:
     """uint8 (B, H, W, C) -> float32 in [0, 1], (B, C, H, W): the bits of `to_tensor` for each."""
-    return torch.from_numpy(planes(pixels_BHWC)).to(torch.float32).div_(255.0)
+    planes_BCHW = planes(pixels_BHWC)
+    x_BCHW = np.empty(planes_BCHW.shape, dtype=np.float32)
+    np.divide(planes_BCHW.reshape(-1), WHITE, out=x_BCHW.reshape(-1))  # converts and divides in one pass
+    return torch.from_numpy(x_BCHW)
 
 
 def planes(pixels_BHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -130,11 +164,6 @@ def planes(pixels_BHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return planes_BCHW
 
 
-def collate(batch: Item | Sequence[Item]) -> Item:
-    """A batch as it was gathered whole, or made of single items."""
-    return batch if isinstance(batch, dict) else default_collate(list(batch))
-
-
 def read_features(directory: Path, ids: Sequence[str]) -> NDArray[np.float32]:
     """Rows of embed's matrix for these ids, (N, D)."""
     matrix = np.load(directory / "features.npy", mmap_mode="r")
@@ -146,6 +175,17 @@ def balanced(truth: NDArray[Any], weight: NDArray[np.float32]) -> NDArray[np.flo
     """Weights times the inverse frequency of each class, mean 1 over the samples (King & Zeng 2001, "prior correction")."""
     classes, inverse, counts = np.unique(truth, return_inverse=True, return_counts=True)
     return (weight * len(truth) / (len(classes) * counts[inverse])).astype(np.float32)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _labels(labels: Labels, index_B: NDArray[np.int64]) -> Item:
+    return {
+        "truth": torch.from_numpy(labels.truth[index_B]), "weight": torch.from_numpy(labels.weight[index_B]),
+        "index": torch.from_numpy(np.array(index_B)),
+    }  # fmt: skip
 
 
 def _label(labels: Labels, index: int) -> Item:

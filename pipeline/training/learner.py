@@ -1,10 +1,14 @@
-"""The one LightningModule: any model, any task. A step is a function of (seed, step, rank) alone.
+"""The one LightningModule: any model, any task. A step is a function of (weights, seed, step, rank) alone.
 
 B batch, K outputs.
 """
 
-import copy
+import contextlib
+import inspect
 import math
+import os
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,100 +18,189 @@ from torch import Tensor, nn
 from pipeline.core.contracts import Task
 from pipeline.core.errors import PersonError
 from pipeline.core.keyed import seed as keyed_seed
-from pipeline.training.mixing import Mixer
+from pipeline.training.averaging import Moving, average_of, decay_at
+from pipeline.training.mixing import Mixed, Mixer
+from pipeline.training.optimisers import optimisers_of
+from pipeline.training.processes import mean_over_processes
+from pipeline.training.schedules import schedule_of
 
 Batch = dict[str, Tensor]
+NAMED = 5  # samples that an error names
 
 
 class Learner(pl.LightningModule):
-    """AdamW (Loshchilov & Hutter 2019), linear warm-up and cosine decay per step, optional moving average of the weights.
+    """One optimiser step a batch: forward, backward in parts, clip, step at the rate of the schedule, move the average.
+
+    Lightning's manual optimisation: a batch may be taken in several parts, Muon comes with a second optimiser, and the loop
+    around a step costs less.
 
     Args:
         model: what is trained.
         task: loss of raw outputs.
-        recipe: `lr`, `weight_decay`, `warmup`, `max_steps`, `clip`, `ema`, `mix` and `mix_alpha` of conf/train.
+        recipe: conf/train.
         seed: of the randomness inside the model (dropout).
         owner: the network whose `penalty` and `learning_rates` hold, where `model` is only its head.
 
+    Attributes:
+        names: ids of the samples, for a person whose loss is not finite; may be given afterwards.
+
     Raises:
-        PersonError: images are to be mixed and the model sees cached features.
+        PersonError: images are to be mixed and the model sees cached features, or the recipe names what does not exist.
     """
 
     def __init__(
         self, model: nn.Module, *, task: Task, recipe: dict[str, Any], seed: int, owner: nn.Module | None = None
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.model = model
-        self.average = copy.deepcopy(model).requires_grad_(False) if recipe["ema"] else None
+        self.average = average_of(model) if recipe["ema"] else None
         mixer = Mixer(kind=recipe.get("mix", "none"), alpha=recipe.get("mix_alpha", 1.0), seed=seed)
         mixer.check(images=owner is None or owner is model)
         self._rest: dict[str, Any] = {"task": task, "recipe": recipe, "seed": seed, "owner": owner or model, "mixer": mixer}
+        self.schedule = schedule_of(recipe)
         self.grad_norm = math.nan
+        self.names: Sequence[str] = ()
+        self._steppers: list[Any] = []
+        self._trained: list[nn.Parameter] = []
+        self._moving: Moving | None = None
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Weighted mean loss, plus the model's own penalty; stops before the step when it is not finite."""
-        torch.manual_seed(keyed_seed(self._rest["seed"], "step", self.global_step, self.global_rank))
-        mixed = self._rest["mixer"](batch["x"], self.global_step, self.global_rank)
-        output_BK = self.model(mixed.x_BCHW)
-        losses_B = mixed.weigh(lambda truth_B: self._rest["task"].losses(output_BK, truth_B), batch["truth"], batch["weight"])
-        loss = losses_B.sum() / batch["weight"].sum()
-        penalty = getattr(self._rest["owner"], "penalty", None)
-        if penalty is not None:
-            loss = loss + penalty()
-        if not torch.isfinite(loss):
-            worst = batch["index"][~torch.isfinite(losses_B)].tolist()[:5]
-            raise PersonError(
-                f"the loss is {loss.item()} at step {self.global_step} (learning rate {self.rate():.3g}, samples {worst}): "
-                "lower train.lr or train.clip; the last finite checkpoint is kept"
-            )
-        return loss  # type: ignore[no-any-return]
+        """One optimiser step; returns its loss. Stops before the step when the loss or a gradient is not finite."""
+        rest, step = self._rest, self.global_step
+        rest["index"] = batch["index"]
+        self._seed(self._step_seed(step))
+        mixed = rest["mixer"](batch["x"], step, self.global_rank)
+        counted, *others = self._steppers or self._prepared()
+        for parameter in self._trained:
+            parameter.grad = None
+        loss = self._backward(batch, mixed)
+        factor = self.schedule(step)
+        for stepper in (counted, *others):
+            for group in stepper.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+        counted.step()
+        for other in others:
+            other.step()
+        if self._moving is not None:
+            self._moving(decay_at(step, rest["recipe"]["ema"]))
+        return loss
 
-    def configure_gradient_clipping(
-        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
-    ) -> None:
-        """Clip by the total norm, and remember what it was."""
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Clip by the total norm, remember what it was, and stop when it is not finite."""
         limit = self._rest["recipe"]["clip"] or math.inf
-        self.grad_norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        self.grad_norm = float(nn.utils.clip_grad_norm_(self._trained, limit))
+        if not math.isfinite(self.grad_norm):
+            raise PersonError(
+                f"the norm of the gradient is {self.grad_norm} at step {self.global_step} (learning rate {self.rate():.3g}, "
+                f"samples {self._named(self._rest['index'])} and others): lower train.lr; the last finite checkpoint is kept"
+            )
 
-    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
-        """Step, then move the average; here and not in a hook, so that a checkpoint of this step holds it."""
-        super().optimizer_step(*arguments, **named)
-        if self.average is not None:
-            decay = self._rest["recipe"]["ema"]
-            pairs = zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True)
-            for slow, fast in pairs:
-                slow.lerp_(fast, 1 - decay) if slow.is_floating_point() else slow.copy_(fast)
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Any:
+        """Lightning's, but for a batch that lies where it should."""
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def configure_optimizers(self) -> Any:
-        """AdamW; biases and norms are not decayed; a schedule that is a pure function of the step."""
-        recipe = self._rest["recipe"]
+        """As the recipe names them; the schedule is no object of Lightning's but a function of the step."""
         factors: dict[str, float] = getattr(self._rest["owner"], "learning_rates", dict)()
-        groups = []
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                factor = next((value for prefix, value in factors.items() if name.startswith(prefix)), 1.0)
-                decay = recipe["weight_decay"] if parameter.ndim > 1 else 0.0
-                groups.append({"params": [parameter], "lr": recipe["lr"] * factor, "weight_decay": decay})
-        if not groups:
-            raise PersonError("the model has no trainable parameter: raise model.trainable_blocks")
-        optimizer = torch.optim.AdamW(groups)
-        steps, warmup = recipe["max_steps"], recipe["warmup"]
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, warmup))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimisers_of(self.model, self._rest["recipe"], factors)
 
     def rate(self) -> float:
-        """The largest learning rate now."""
-        optimizer: Any = self.optimizers()
-        return float(max(group["lr"] for group in optimizer.param_groups))
+        """The largest learning rate of the step that is taken next."""
+        peak = max(group["initial_lr"] for stepper in self._steppers or self._prepared() for group in stepper.param_groups)
+        return float(peak * self.schedule(self.global_step))
 
     def shipped(self) -> nn.Module:
         """The network to publish: the moving average where there is one."""
         return self.average if self.average is not None else self.model
 
+    def _backward(self, batch: Batch, mixed: Mixed) -> Tensor:
+        """Gradients of the weighted mean loss of the batch, in `accumulate` parts of which each adds its share.
 
-def rate_factor(step: int, max_steps: int, warmup: float) -> float:
-    """Linear warm-up over the first share of the steps, then cosine to zero (Loshchilov & Hutter 2017, eq. 5)."""
-    rising = max(1, round(warmup * max_steps))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, max_steps - rising))))
+        Batch norm sees the statistics of a part; but for that and for rounding the gradient is that of the whole batch.
+        """
+        rest, count = self._rest, len(batch["truth"])
+        parts = _parts(count, rest["recipe"].get("accumulate", 1))
+        weight, total = mean_over_processes(batch["weight"].sum()), torch.zeros(())
+        for part in parts:
+            with self._unsynchronised() if part is not parts[-1] else contextlib.nullcontext():
+                whole = len(parts) == 1
+                output_BK = self.model(mixed.x_BCHW if whole else mixed.x_BCHW[part])
+                losses_B = mixed.weigh(
+                    lambda truth_B, output_BK=output_BK: rest["task"].losses(output_BK, truth_B),  # type: ignore[misc]
+                    batch["truth"], batch["weight"], part,
+                )  # fmt: skip
+                loss = losses_B.sum() / weight
+                penalty = getattr(rest["owner"], "penalty", None)
+                if penalty is not None and part is parts[0]:
+                    loss = loss + penalty()
+                if not math.isfinite(loss.item()):
+                    self._refuse(loss, losses_B, batch["index"][part])
+                self._differentiate(loss)
+            total = loss.detach() if whole else total.to(loss.device) + loss.detach()
+        return total
+
+    def _refuse(self, loss: Tensor, losses_B: Tensor, index_B: Tensor) -> None:
+        worst = self._named(index_B[~torch.isfinite(losses_B)])
+        raise PersonError(
+            f"the loss is {loss.item()} at step {self.global_step} (learning rate {self.rate():.3g}, samples {worst}): "
+            "lower train.lr or train.clip; the last finite checkpoint is kept"
+        )
+
+    def _named(self, index_B: Tensor) -> str:
+        """The first samples of a batch, by their ids where they are known, else by their numbers."""
+        found = index_B.tolist()[:NAMED]
+        return str([self.names[number] for number in found] if len(self.names) else found)
+
+    def _prepared(self) -> list[Any]:
+        """The optimisers, the first as Lightning counts its steps, the others bare; and the pairs of the average."""
+        counted: Any = self.optimizers()
+        bare: Any = self.optimizers(use_pl_optimizer=False)
+        self._steppers = [counted[0], *bare[1:]] if isinstance(counted, list) else [counted]
+        self._trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if self.average is not None:
+            self._moving = Moving(self.average, self.model)
+        if self.device.type == "cpu" and not torch.cuda.is_available():
+            os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"  # Lightning's 1 makes every optimiser step search the disk for GPUs
+        return self._steppers
+
+    def _step_seed(self, step: int) -> int:
+        return keyed_seed(self._rest["seed"], "step", step, self.global_rank)
+
+    def _seed(self, seed: int) -> None:
+        """Seed the randomness inside the model. `torch.manual_seed` does the same and formats a stack trace for absent GPUs."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.manual_seed(seed)
+
+    def _differentiate(self, loss: Tensor) -> None:
+        """The backward pass; one process needs nothing of Lightning for it, and autocast has no part in it."""
+        kind = self.device.type
+        with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else contextlib.nullcontext():
+            if self.trainer.world_size == 1:
+                loss.backward()  # type: ignore[no-untyped-call]
+            else:
+                self.manual_backward(loss)
+
+    def _unsynchronised(self) -> Any:
+        """Between the parts of a batch the processes exchange no gradient."""
+        silent = getattr(self.trainer.model, "no_sync", contextlib.nullcontext)
+        return silent()
+
+
+# Lightning works the signature out anew at each step, unless it stands there.
+Learner.training_step.__signature__ = inspect.signature(Learner.training_step)  # type: ignore[attr-defined]
+
+
+def _parts(count: int, wanted: int) -> list[slice]:
+    """Cut `count` samples into parts whose sizes differ by one at most.
+
+    Raises:
+        PersonError: more parts than samples.
+    """
+    if wanted > count:
+        raise PersonError(
+            f"train.accumulate={wanted} cuts {count} samples of a batch and process: lower it, or raise train.batch_size"
+        )
+    borders = [count * number // wanted for number in range(wanted + 1)]
+    return [slice(*pair) for pair in pairwise(borders)]

@@ -20,6 +20,7 @@ from pipeline.core.parts import build, is_off
 from pipeline.core.store import Samples, open_samples
 from pipeline.synthesis.memorisation import check_held_out
 from pipeline.training.inputs import FeatureInputs, Labels, PixelInputs, balanced, read_features
+from pipeline.training.preflight import check_splits
 
 Parts = list[tuple[Samples, NDArray[np.int64]]]
 
@@ -52,6 +53,7 @@ def gather(cfg: Mapping[str, Any], model: nn.Module, task: Any, folders: Mapping
         PersonError: synthetic samples are asked for and there are none, or a batch is larger than the train split.
     """
     ids, samples, seed = read_json(folders["split"] / "split.json"), open_samples(folders["ingest"]), cfg["seed"]
+    check_splits(ids)
     check_held_out(samples, ids["val"], "val")
     cached = is_cached(model, folders["embed"])
     real: Parts = [(samples, samples.positions(ids["train"]))]

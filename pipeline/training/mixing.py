@@ -36,12 +36,22 @@ class Mixed:
     share: float = 1.0
     partner_B: Tensor | None = None
 
-    def weigh(self, losses: Callable[[Tensor], Tensor], truth_B: Tensor, weight_B: Tensor) -> Tensor:
-        """Weighted losses (B,): `losses(truths)` for the samples' own truths, and for their partners', by their shares."""
-        own_B: Tensor = losses(truth_B) * weight_B
+    def weigh(
+        self, losses: Callable[[Tensor], Tensor], truth_B: Tensor, weight_B: Tensor, part: slice = slice(None)
+    ) -> Tensor:  # fmt: skip
+        """Weighted losses of a part of the batch, (B,): for the samples' own truths, and for their partners', by their shares.
+
+        Args:
+            losses: from truths of the part to its losses.
+            truth_B: of the whole batch.
+            weight_B: of the whole batch.
+            part: places in the batch; partners may lie outside.
+        """
+        own_B: Tensor = losses(truth_B[part]) * weight_B[part]
         if self.partner_B is None:
             return own_B
-        other_B = losses(truth_B[self.partner_B]) * weight_B[self.partner_B]
+        partner_B = self.partner_B[part]
+        other_B = losses(truth_B[partner_B]) * weight_B[partner_B]
         return self.share * own_B + (1 - self.share) * other_B
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from pipeline.core.artifact import read_json, write_json
 from pipeline.core.parts import build
+from pipeline.training.surgery import replace
 
 WEIGHTS = "model.safetensors"
 CONFIG = "model.json"
@@ -19,7 +20,8 @@ def save_model(model: nn.Module, config: dict[str, Any], directory: Path) -> Non
 
     Args:
         model: the network.
-        config: `part` (the `_target_` and its arguments from conf), `facts` (arguments that came from the card) and `task`.
+        config: `part` (the `_target_` and its arguments from conf), `facts` (arguments that came from the card) and `task`; where
+            there are any, `replace` (of conf/train) and `weights` (where pretrained ones came from).
         directory: where to write.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -35,6 +37,7 @@ def load_model(directory: Path) -> nn.Module:
     """
     config = read_json(directory / CONFIG)
     model: nn.Module = build({**config["part"], **_without_weights(config["part"])}, **config["facts"])
+    replace(model, config.get("replace"), config["facts"])
     model.load_state_dict(load_file(directory / WEIGHTS))
     return model.eval().to(memory_format=torch.channels_last)
 

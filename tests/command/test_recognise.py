@@ -1,8 +1,6 @@
 """Which layout a folder has; and archives, tables and annotations through `add` to a configuration that composes."""
 
 import json
-import shutil
-import subprocess
 import tarfile
 import zipfile
 
@@ -88,19 +86,6 @@ def test_a_folder_that_could_be_read_in_several_ways_is_refused(tmp_path, case):
     names, line = AMBIGUOUS[case]
     with pytest.raises(PersonError, match=line):
         recognise(fill(tmp_path, names))
-
-
-@pytest.fixture
-def root(tmp_path, project, monkeypatch):
-    root = tmp_path / "project"
-    shutil.copytree(project / "conf", root / "conf")
-    shutil.copytree(project / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
-    for name in (".gitignore", ".dvcignore", "dvc.yaml", "params.yaml"):
-        shutil.copy(project / name, root / name)
-    (root / "data" / "raw").mkdir(parents=True)
-    subprocess.run(["git", "init", "-q", str(root)], check=True)
-    monkeypatch.chdir(root)
-    return root
 
 
 def test_an_annotated_folder_gets_an_experiment_that_composes(root, tmp_path, capsys):

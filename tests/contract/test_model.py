@@ -11,11 +11,14 @@ from pipeline.core.parts import build
 from pipeline.training.saved_model import load_model, save_model
 
 CONF = Path(__file__).resolve().parents[2] / "conf/model"
-OPTIONS = sorted(CONF.glob("*.yaml"))
+HEAVY = {"alexnet", "vgg16", "vgg19", "googlenet"}  # large, or long to export; of the same class as squeezenet and torchvision
+OPTIONS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in HEAVY else []) for path in sorted(CONF.glob("*.yaml"))
+]
 CARD = {"channels": 3, "height": 32, "width_pixels": 32, "outputs": 4, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
 
 
-@pytest.fixture(params=OPTIONS, ids=lambda path: path.stem)
+@pytest.fixture(params=OPTIONS)
 def part(request):
     return yaml.safe_load(request.param.read_text())
 

@@ -52,7 +52,7 @@ OVERRIDES = (
     "train.max_steps=4", "train.batch_size=32", "train.validate_every=2", "train.checkpoint_every=2", "train.log_every=2",
     "train.augmented=true", "train.synthetic_share=0.1", "generator.max_steps=4", "generator.resolution=16", "generator.width=4",
     "synthesize.count=12", "synthesize.sheet=4", "synthesize.gate_steps=2", "synthesize.gate_seeds=6",
-    "synthesize.gate_resamples=10", "synthesize.shares=[0.5]", "evaluate.resamples=20", "explain.count=2", "explain.candidates=8",
+    "synthesize.gate_resamples=10", "synthesize.shares=[0.5]", "intervals.resamples=20", "explain.count=2", "explain.candidates=8",
     "robustness.corruptions=[brightness]", "robustness.severities=[2]", "robustness.count=12", "robustness.attacked=4",
     "compress.calibration=8", "export.parity_samples=16", "export.timing_repeats=1",
 )  # fmt: skip

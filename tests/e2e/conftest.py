@@ -29,7 +29,7 @@ defaults:
   - _self_
 generator: {max_steps: 4, width: 8, checkpoint_every: 2}
 train: {max_steps: 24, validate_every: 12, checkpoint_every: 6, log_every: 6}
-evaluate: {resamples: 50}
+intervals: {resamples: 50}
 explain: {count: 4}
 robustness: {corruptions: [gaussian_noise, brightness], severities: [1, 3], count: 32, attacked: 16}
 synthesize: {count: 20, sheet: 20}

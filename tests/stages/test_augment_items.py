@@ -62,6 +62,25 @@ def test_only_new_and_changed_parents_are_drawn_from_again(tmp_path, monkeypatch
     assert content(tmp_path / "more") == content(tmp_path / "bare")
 
 
+def test_more_data_leaves_the_choice_of_parents_as_it_was(tmp_path, monkeypatch):
+    """Of half the parents too: a sample is chosen by a key of its own, so that the ones before are not drawn from again."""
+    folders, items = planted(tmp_path), tmp_path / "items"
+    items.mkdir()
+    cfg = config(fraction=0.5)
+    _, made = run(folders, tmp_path / "first", cfg, items)
+    before = {sample.parent for sample in made}
+    fresh = [toy.samples(1, 2, seed=seed)[0] for seed in (5, 6)]
+    seen = drawn_from(monkeypatch)
+    _, more = run(
+        write([*folders.samples, *fresh], tmp_path / "new/ingest", tmp_path / "new/split"), tmp_path / "more", cfg, items
+    )
+    after = {sample.parent for sample in more}
+    assert len(before) >= 5
+    assert len(before - after) <= 1
+    assert set(seen) == after - before
+    assert len(after) - len(before) == 1
+
+
 def test_what_is_kept_under_another_policy_seed_or_code_is_not_used(tmp_path, monkeypatch):
     folders, items = planted(tmp_path), tmp_path / "items"
     items.mkdir()

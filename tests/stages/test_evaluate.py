@@ -19,7 +19,7 @@ from tests import toy
 def settings(task="classification", **changes):
     return {
         "task": toy.option("task", task), "seed": 0, "threads": 1,
-        "evaluate": {"resamples": 60, "coverage": 0.9, "mistakes": 6},
+        "intervals": {"resamples": 60, "coverage": 0.9}, "evaluate": {"mistakes": 6},
         "baseline": {name: toy.option("baseline", name) for name in ("majority", "linear", "svm")}, **changes,
     }  # fmt: skip
 

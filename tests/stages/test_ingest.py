@@ -92,6 +92,20 @@ def test_card_shards_and_section(settings, source, tmp_path):
     ]
 
 
+def test_size_and_resolution_of_each_file_are_kept(settings, source, tmp_path):
+    turned = Image.fromarray(np.random.default_rng(7).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    facts = turned.getexif()
+    facts[0x0112] = 6  # to be shown on its side: 20 wide, 30 high
+    turned.save(source / "emu" / "x.jpg", exif=facts)
+    run(settings, tmp_path / "out", source, tmp_path / "items")
+    found = open_samples(tmp_path / "out").columns
+    for name, size, height, width in zip(*(found[key] for key in ("name", "source_bytes", "source_height", "source_width")), strict=True):
+        assert size == (source / name).stat().st_size
+        assert (height, width) == ((30, 20) if name == "emu/x.jpg" else (10 + int(Path(name).stem), 12))
+    run(settings, tmp_path / "again", source, tmp_path / "items")
+    assert digests(tmp_path / "again") == digests(tmp_path / "out")
+
+
 def test_two_runs_from_folders_with_other_times_are_byte_identical(settings, source, tmp_path):
     (source / "cat" / "bad.jpg").write_bytes(b"")
     shutil.copytree(source, tmp_path / "again" / "photos", copy_function=shutil.copyfile)

@@ -35,14 +35,14 @@ def data(count=60, *, seed=0):
     return [(picture(rng, number % 2), number % 2) for number in range(count)]
 
 
-def publish(directory, pairs, *, classes=("upright", "across"), groups=None):
+def publish(directory, pairs, *, classes=("upright", "across"), groups=None, files=None):
     ingest, embed = directory / "ingest", directory / "embed"
     for folder in (ingest, embed):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     samples = [
         Sample(id=sample_id(pixels), pixels_HWC=pixels, label=int(label) if classes else -1, target=float(label), order=number,
-               name=f"shot-{number:03d}.png", group=groups[number] if groups else "")
+               name=f"shot-{number:03d}.png", group=groups[number] if groups else "", **(files[number] if files else {}))
         for number, (pixels, label) in enumerate(pairs)
     ]  # fmt: skip
     write_shards(ingest, samples)
@@ -63,12 +63,12 @@ def options(**changes):
     return config
 
 
-def run(directory, name="quality", *, items=None, **changes):
+def run(directory, name="quality", *, items=None, scratch=None, **changes):
     out = directory / name
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     said = quality.run({"quality": options(**changes), "seed": 0, "threads": 1}, out, ingest=directory / "ingest",
-                       embed=directory / "embed", items=items)  # fmt: skip
+                       embed=directory / "embed", items=items, scratch=scratch)  # fmt: skip
     return out, said
 
 
@@ -174,6 +174,74 @@ def test_a_class_that_brightness_gives_away_stops_the_run(tmp_path):
         run(tmp_path)
     out, _ = run(tmp_path, waivers={"shortcut": "brightness is the thing to be measured"})
     assert not gates(out)["shortcut"]["passed"]
+
+
+def files(labels, *, planted=""):
+    """Facts of files that say nothing of the label, but for the one that is planted."""
+    rng = np.random.default_rng(11)
+    found = []
+    for label in labels:
+        size, side = int(rng.integers(4000, 9000)), int(rng.integers(300, 700))
+        size, side = (size + 6000 * label if planted == "size" else size), (side + 500 * label if planted == "side" else side)
+        found.append({"source_bytes": size, "source_height": side, "source_width": side})
+    return found
+
+
+@pytest.mark.parametrize(("planted", "fact"), [("size", "file size"), ("side", "resolution")])
+def test_a_class_that_its_files_give_away_stops_the_run_and_the_fact_is_named(tmp_path, planted, fact):
+    pairs = data(120)
+    publish(tmp_path, pairs, files=files([label for _, label in pairs], planted=planted))
+    with pytest.raises(PersonError, match=rf"quality gate shortcut: .*; the worst: {fact} [01]\.\d\d"):
+        run(tmp_path)
+    out, _ = run(tmp_path, waivers={"shortcut": "the files cannot be had in another way"})
+    section = json.loads((out / "section.json").read_text())
+    assert any(fact in line for line in section["warnings"])
+    medians = next(table for table in section["tables"] if "median of each class" in table["caption"])
+    row = next(row for row in medians["rows"] if row[0] == fact)
+    upright, across = (float(cell.replace(",", "")) for cell in row[1:])
+    assert across > 1.5 * upright
+
+
+def test_files_that_say_nothing_of_the_class_pass(tmp_path):
+    pairs = data(120)
+    publish(tmp_path, pairs, files=files([label for _, label in pairs]))
+    out, said = run(tmp_path)
+    assert "all 7 gates passed" in said
+    with (out / "shortcuts.csv").open() as file:
+        told = {row["fact"]: float(row["strength"]) for row in csv.DictReader(file)}
+    assert max(told["file size"], told["resolution"]) < 0.4
+
+
+def test_what_a_gate_stops_can_be_looked_at_and_leaves_the_artifact_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs = data()
+    publish(tmp_path, [*pairs, (np.rot90(pairs[3][0]).copy(), 1 - pairs[3][1])])
+    kept = tmp_path / ".run/quality/0123"
+    kept.mkdir(parents=True)
+    (kept / "old").write_text("of a run before")
+    with pytest.raises(PersonError, match=r"; pictures and tables: \.run/quality/0123/index\.html$") as error:
+        run(tmp_path, scratch=kept)
+    page = (kept / "index.html").read_text()
+    assert "shot-003.png and shot-060.png" in page
+    assert "1 of 7 gates failed" in page
+    assert page.count("<img src=\"data:image/") == len(list(kept.glob("*.png"))) >= 3
+    assert findings(kept, "conflict")[0]["name"] == "shot-003.png"
+    assert not (kept / "old").exists()
+    assert "\n" not in str(error.value)
+
+
+def test_names_of_files_are_text_in_the_page_of_what_was_stopped(tmp_path):
+    from pipeline.core.section import Section, Table, write_section
+    from pipeline.findings.stopped import keep
+
+    out = tmp_path / "out"
+    out.mkdir()
+    write_section(out, Section("Quality", "<b>1</b>", tables=[Table("worst", ["sample"], [["<script>alert(1)</script>"]])]))
+    keep(out, tmp_path / "kept", "<i>why</i>")
+    page = (tmp_path / "kept/index.html").read_text()
+    for hostile in ("<script>", "<b>1", "<i>why"):
+        assert hostile not in page
+    assert "&lt;script&gt;alert(1)" in page
 
 
 def test_a_class_below_the_limit_stops_the_run(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -214,14 +215,63 @@ def test_a_stage_that_holds_the_lock_too_long_is_named(tmp_path, monkeypatch):
         pass
 
 
-def test_another_rank_computes_and_does_not_publish(root):
-    done = run(root, "second", RANK="1")
+OTHER = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+
+
+def test_another_process_computes_where_the_stage_takes_many_and_does_not_publish(root):
+    (root / "dvc.yaml").write_text(DVC + "    meta: {processes: many}\n")
+    done = run(root, "second", **OTHER)
     assert done.returncode == 1  # its input is not there
     assert run(root, "first").returncode == 0
     (root / "pipeline/stages/second.py").write_text("def run(cfg, out, *, first):\n    return 'x'\n")
-    done = run(root, "second", RANK="1")
-    assert "rank 1 is done" in done.stdout, done.stderr
+    done = run(root, "second", **OTHER)
+    assert "process 1 of 2 is done" in done.stdout, done.stderr
     assert not (root / "data/second").exists()
+
+
+def test_another_process_leaves_a_stage_alone_that_runs_on_one(root):
+    (root / "pipeline/stages/first.py").write_text("raise AssertionError('imported')\n")
+    done = run(root, "first", **OTHER)
+    assert done.returncode == 0, done.stderr
+    assert "runs on one process; process 1 of 2 has nothing to do" in done.stdout
+    assert not (root / "data/first").exists()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2"])
+def test_a_signal_ends_a_stage_and_nothing_is_published(root, name):
+    assert run(root, "first").returncode == 0
+    (root / "pipeline/stages/second.py").write_text(SECOND % "print('waiting', flush=True); import time; time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-m", "pipeline", "second"], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:  # fmt: skip
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(getattr(signal, name))
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert said == f"interrupted by {name}: nothing was published; the same command continues\n"
+    assert list((root / "data").glob("second*")) == []
+
+
+def test_a_signal_while_an_artifact_is_published_leaves_it_whole(root):
+    slow = FIRST.replace("    return", "    from pipeline.core import artifact\n    whole = artifact.publish\n\n    def publish(*words):\n"
+                         "        import signal\n        signal.raise_signal(signal.SIGTERM)\n        return whole(*words)\n\n"
+                         "    artifact.publish = publish\n    return")  # fmt: skip
+    (root / "pipeline/stages/first.py").write_text(slow)
+    done = run(root, "first")
+    assert done.returncode == 0, done.stderr
+    assert artifact.damaged(root / "data/first") == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is of Linux")
+def test_a_stage_that_can_continue_is_asked_to_end_when_its_parent_dies(root):
+    assert run(root, "first").returncode == 0
+    (root / "pipeline/stages/second.py").write_text(SECOND % "import time; (scratch / 'up').touch(); time.sleep(60)")
+    code = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-m', 'pipeline', 'second']); time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=root, stderr=subprocess.PIPE, text=True)
+    while not list((root / ".run/second").glob("*/up")):
+        time.sleep(0.02)
+    parent.kill()
+    assert parent.communicate(timeout=30)[1] == "interrupted by SIGTERM: nothing was published; the same command continues\n"
+    assert list((root / "data").glob("second*")) == []
 
 
 def test_a_stage_that_opens_the_test_split_leaves_a_line_outside_its_artifact(root):
@@ -234,7 +284,7 @@ def test_a_stage_that_opens_the_test_split_leaves_a_line_outside_its_artifact(ro
     assert artifact.digest(root / "data/second") == before
     (root / "pipeline/stages/second.py").write_text(SECOND % "raise ValueError('late')")
     assert run(root, "second").returncode != 0
-    assert run(root, "second", RANK="1").returncode != 0
+    assert run(root, "second", **OTHER).returncode == 0
     looks = ledger.read(root)
     assert [entry["stage"] for entry in looks.entries] == ["second", "second"], "one that failed has looked; another rank is no look"
     assert looks.models == 1

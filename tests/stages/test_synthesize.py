@@ -57,7 +57,7 @@ def config(*, embedder="none", task="classification", stage=(), **changed):
         "embedder": toy.option("embedder", embedder),
         "embed": {"batch_size": 16},
         "task": toy.option("task", task),
-        "evaluate": {"coverage": 0.95, "resamples": 10, "mistakes": 4},
+        "intervals": {"coverage": 0.95, "resamples": 10},
         "seed": 0,
         "threads": 1,
     }

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -17,6 +18,7 @@ from pipeline.stages import synthesize
 from pipeline.training import gates
 from tests.stages.test_synthesize import config, digest_of_sheet, run
 
+OPEN = {"max_position": 1e9, "min_variety": 0, "min_precision": 0, "min_recall": 0}
 CLASSES = [str(number) for number in range(10)]
 STAGE = {
     "count": 300, "sheet": 10, "gate_steps": 60, "gate_batch_size": 64, "gate_resamples": 12, "gate_lr": 1e-2, "shares": [0.1, 0.5],
@@ -119,8 +121,37 @@ def test_a_generator_that_emits_noise_is_dropped(monkeypatch, tmp_path, folders)
     assert "of the way from real samples to noise" in found["why"]
 
 
+def blurred(image, number):
+    return cv2.GaussianBlur(image, (0, 0), 1.0)[:, :, None]
+
+
+def speckled(image, number):
+    return np.clip(image + np.random.default_rng(number).normal(0, 80, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("fault", "limit"), [(blurred, "min_recall"), (speckled, "min_precision")])
+def test_samples_near_the_real_ones_but_not_among_them_are_dropped(monkeypatch, tmp_path, folders, fault, limit):
+    """Position and variety are as good as those of many a real set: only precision or recall tells."""
+    _, _, found = judged(monkeypatch, tmp_path, folders, of(NEW, fault))
+    quality = found["quality"]
+    assert quality["position"] < 0.1
+    assert quality["variety"] > 0.5
+    name = limit.removeprefix("min_")
+    assert quality[name] < 0.5 * quality["limits"][name]
+    assert not quality["passed"]
+    assert found["share"] == 0
+    assert "too low quality" in found["why"]
+    assert "position" not in found["why"]
+
+
+@pytest.mark.parametrize("fault", [blurred, speckled])
+def test_without_the_limits_on_precision_and_recall_they_would_pass(monkeypatch, tmp_path, folders, fault):
+    _, _, found = judged(monkeypatch, tmp_path, folders, of(NEW, fault), min_precision=0, min_recall=0)
+    assert found["quality"]["passed"]
+
+
 def test_the_gate_of_usefulness_alone_drops_noise_too(monkeypatch, tmp_path, folders):
-    _, _, found = judged(monkeypatch, tmp_path, folders, noise(), max_position=1e9, min_variety=0)
+    _, _, found = judged(monkeypatch, tmp_path, folders, noise(), **OPEN)
     assert found["quality"]["passed"]
     assert found["share"] == 0
     helped = [arm["name"] for arm in found["usefulness"]["arms"][1:] if arm["low"] > 0]

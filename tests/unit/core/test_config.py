@@ -20,6 +20,13 @@ def test_the_default_composes_to_plain_values(conf):
     assert yaml.safe_load(yaml.safe_dump(config)) == config
 
 
+def test_a_key_of_an_option_that_another_override_chooses_may_be_null_there(conf):
+    config = compose(conf, experiment="digits", overrides=["model=torchvision", "model.side=64", "model.weights=a.safetensors"])
+    assert (config["model"]["side"], config["model"]["weights"]) == (64, "a.safetensors")
+    with pytest.raises(PersonError, match=r"unknown key model.wieghts: "):
+        compose(conf, experiment="digits", overrides=["model=torchvision", "model.wieghts=a"])
+
+
 def test_an_experiment_and_overrides_win_in_that_order(conf):
     assert compose(conf, experiment="digits", overrides=[])["train"]["max_steps"] == 60
     config = compose(conf, experiment="digits", overrides=["train.max_steps=7", "attack=[fgsm]", "seed=3"])

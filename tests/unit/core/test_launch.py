@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import launch
+from pipeline.core.errors import PersonError
 
 ENTER = """
 import json, os, sys
@@ -51,15 +52,10 @@ def test_an_environment_that_does_not_hold_is_an_error_and_no_endless_loop(monke
         launch.enter("train", threads=1, scratch=tmp_path)
 
 
-@pytest.mark.parametrize(("variables", "rank"), [
-    ({}, 0), ({"RANK": "3"}, 3), ({"SLURM_PROCID": "2"}, 2), ({"LOCAL_RANK": "1"}, 1), ({"RANK": "5", "LOCAL_RANK": "1"}, 5), ({"RANK": ""}, 0),
-])  # fmt: skip
-def test_the_rank_comes_from_the_launcher(monkeypatch, variables, rank):
-    for name in launch.RANK_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
+def test_the_rank_and_the_number_of_processes_come_from_the_environment(monkeypatch):
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    assert launch.rank() == rank
+    assert (launch.rank(), launch.world()) == (1, 2)
 
 
 def test_workers_are_a_matter_of_the_machine(monkeypatch):
@@ -67,6 +63,32 @@ def test_workers_are_a_matter_of_the_machine(monkeypatch):
     assert launch.workers() == 0
     monkeypatch.setenv("PIPELINE_WORKERS", "3")
     assert launch.workers() == 3
+    monkeypatch.setenv("PIPELINE_WORKERS", "many")
+    with pytest.raises(PersonError, match="PIPELINE_WORKERS must be a whole number, 0 or more: received 'many'"):
+        launch.workers()
+
+
+SHOW = "import json, os, sys; print(json.dumps([os.environ.get('PIPELINE_LAUNCHED'), sys.argv[1:]]))"
+LAUNCH = "import sys; from pipeline.core import launch; launch.by_launcher(launch.place()); print('here', sys.argv[1:])"
+
+
+@pytest.mark.parametrize(("environment", "shown"), [
+    ({}, "here ['train']"),
+    ({"PIPELINE_LAUNCH": f"{sys.executable} -c '{SHOW.replace(chr(39), chr(34))}' --ranks 2"},
+     json.dumps(["1", ["--ranks", "2", sys.executable, "-c", LAUNCH, "train"]])),
+    ({"PIPELINE_LAUNCH": "false", "PIPELINE_LAUNCHED": "1"}, "here ['train']"),
+    ({"PIPELINE_LAUNCH": "false", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, "here ['train']"),
+], ids=["none", "srun", "started by it", "started by another"])  # fmt: skip
+def test_a_launcher_of_the_environment_gets_the_command(project, environment, shown):
+    done = subprocess.run([sys.executable, "-c", LAUNCH, "train"], cwd=project, env={**os.environ, **environment}, capture_output=True,
+                          text=True)  # fmt: skip
+    assert done.stdout.strip() == shown, done.stderr
+
+
+def test_a_launcher_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setenv("PIPELINE_LAUNCH", "srunn --ntasks 2")
+    with pytest.raises(PersonError, match="PIPELINE_LAUNCH names 'srunn', which is not installed"):
+        launch.by_launcher(launch.place())
 
 
 def test_seeding_touches_only_what_is_imported(project):

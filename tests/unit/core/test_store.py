@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core import shards, store
+from pipeline.core import shard_files, shards, store
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Sample
 from pipeline.core.shards import Kept, ShardWriter, is_border
@@ -23,20 +24,21 @@ def some(count, *, height=4, width=6, channels=3, first=0):
     return [
         Sample(id=f"id{first + i:04d}", pixels_HWC=rng.integers(0, 256, (height, width, channels), dtype=np.uint8), label=i % 3,
                target=i / 7, weight=0.5, group=f"g{i // 2}", order=i, name=f"{i} ü.png", origin="augmented", parent="p",
-               given=("train", "")[i % 2], mask_HW=rng.integers(0, 4, (height, width), dtype=np.uint8) if i % 3 == 0 else None,
+               given=("train", "")[i % 2], source_bytes=5_000_000_000 + i, source_height=30 + i, source_width=40, mask_HW=rng.integers(0, 4, (height, width), dtype=np.uint8) if i % 3 == 0 else None,
                boxes=((0.5, 1.0, 3.25, 4.0, 2), (0.0, 0.0, 1.0, 1.0, 0))[: i % 3], keypoints=((1.5, 2.5), (-1.0, -1.0))[: i % 3])
         for i in range(count)
     ]  # fmt: skip
 
 
-FACTS = ("id", "name", "label", "weight", "group", "order", "origin", "parent", "given", "boxes", "keypoints")
+SOURCE = ("source_bytes", "source_height", "source_width")
+FACTS = ("id", "name", "label", "weight", "group", "order", "origin", "parent", "given", *SOURCE, "boxes", "keypoints")
 
 
 @pytest.fixture(params=["mapped", "read"])
 def way(request, monkeypatch):
     if request.param == "read":
-        monkeypatch.setattr(store, "MAPPED", 0)
-        monkeypatch.setattr(store, "OPEN", 2)
+        monkeypatch.setattr(shard_files, "MAPPED", 0)
+        monkeypatch.setattr(shard_files, "OPEN", 2)
     return request.param
 
 
@@ -199,6 +201,47 @@ def test_kept_rows_give_the_same_bytes_as_fresh_ones_and_equal_shards_are_linked
     assert sum((tmp_path / "new/shards" / name).stat().st_nlink == 2 for name in writer.names) == writer.linked
 
 
+def test_runs_of_images_are_copied_in_order_whatever_file_they_lie_in(tmp_path, way):
+    samples = some(40)
+    write_shards(tmp_path, samples, shard_size=4)
+    stored = open_samples(tmp_path)
+    for first, last in ((0, 40), (3, 4), (11, 29)):
+        copied = np.zeros((last - first, 72), np.uint8)
+        stored.copy(first, last, copied.reshape(-1))
+        assert np.array_equal(copied, [sample.pixels_HWC.reshape(-1) for sample in samples[first:last]])
+    with pytest.raises(AssertionError, match="id0004"):
+        stored.only(["id0003"]).copy(3, 5, np.zeros(144, np.uint8))
+
+
+class Seen:
+    """A watch that keeps everything."""
+
+    def __init__(self):
+        self.images, self.shards, self.open = [], {}, []
+
+    def pixels(self, images_BHWC):
+        self.open.append(images_BHWC.copy())
+
+    def shard(self, name, checksum):
+        self.shards[name] = checksum
+        self.images += [image for batch in self.open for image in batch]
+        self.open = []
+
+
+def test_a_watch_sees_every_image_that_is_written_and_the_checksum_of_each_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BATCH_BYTES", 72 * 3)
+    seen, samples = Seen(), some(60)
+    with ShardWriter(tmp_path, shard_size=8, watch=seen) as writer:
+        for sample in samples:
+            writer.add(sample)
+    assert np.array_equal(seen.images, [sample.pixels_HWC for sample in samples])
+    assert list(seen.shards) == writer.names
+    assert seen.shards == {name: zlib.crc32((tmp_path / "shards" / name).read_bytes()) for name in writer.names}
+    assert all(
+        np.array_equal(kept.pixels_HWC, sample.pixels_HWC) for kept, sample in zip(open_samples(tmp_path), samples, strict=True)
+    )
+
+
 def test_a_failed_writer_leaves_no_list_of_shards(tmp_path):
     def broken():
         yield some(1)[0]
@@ -232,3 +275,10 @@ def test_the_list_of_shards_is_plain_json_in_order(tmp_path):
     write_shards(tmp_path, some(60), shard_size=8)
     names = json.loads((tmp_path / "shards.json").read_text())
     assert [row for name in names for row in open_shards(tmp_path, tmp_path / "shards", [name]).ids] == open_samples(tmp_path).ids
+
+
+def test_shards_of_an_older_version_are_refused_in_one_line(tmp_path, monkeypatch):
+    write_shards(tmp_path, some(4))
+    monkeypatch.setattr(store, "SCHEMA", shards.SCHEMA.append(store.pa.field("new", store.pa.int8())))
+    with pytest.raises(PersonError, match=r"older version: run  dvc repro"):
+        open_samples(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Rejected
-from pipeline.dataset.voc import Voc, parse
+from pipeline.dataset.voc import Voc
 
 PLAIN = {"annotations": "Annotations", "images": "JPEGImages", "sets": None, "objects": "crops", "categories": None, "background": None,
          "difficult": False, "unlisted": "stop", "title": "t", "licence": "CC0", "citation": ""}  # fmt: skip
@@ -126,11 +126,12 @@ def test_hostile_xml_is_refused_in_one_line_at_once(folder, case):
     assert time.monotonic() - started < 2
 
 
-def test_plain_xml_of_any_known_encoding_is_read(tmp_path):
-    text = "<annotation a='1'><name>ä &amp; ö</name></annotation>"
-    for encoding in ("utf-8", "utf-16", "latin-1"):
-        (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{text}'.encode(encoding))
-        assert parse(tmp_path / "a.xml").findtext("name") == "ä & ö"
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
+def test_plain_xml_of_any_known_encoding_is_read(folder, encoding):
+    text = xml(thing("ä &amp; ö", 1, 2, 9, 9))
+    put(folder, "c", "")
+    (folder / "Annotations" / "c.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{text}'.encode(encoding))
+    assert "ä & ö" in dataset(folder).card()["classes"]
 
 
 def test_photos_and_annotations_must_agree(folder):

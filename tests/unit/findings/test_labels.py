@@ -56,7 +56,9 @@ def test_the_control_is_at_chance_and_a_label_that_leaks_is_not():
 def facts(count=200, **more):
     rng = np.random.default_rng(3)
     plain = {name: rng.normal(size=count) for name in ("brightness", "contrast", "sharpness", "entropy")}
+    source = {name: rng.integers(100, 900, count) for name in ("source_bytes", "source_height", "source_width")}
     columns = {"name": np.array([f"{number:05d}.png" for number in rng.permutation(count)]), "group": np.array([""] * count)}
+    columns |= {name: more.pop(name, values) for name, values in {**columns, **source}.items()}
     return facts_of({**plain, **more}, columns)
 
 
@@ -72,6 +74,33 @@ def test_a_shortcut_is_found_and_chance_is_not():
     assert rows["contrast"].strength < 0.25
     assert strongest(list(rows.values()), 0.01) == rows["brightness"].strength
     assert "group" not in rows  # it does not vary
+
+
+@pytest.mark.parametrize("fact", ["file size", "resolution", "aspect ratio", "file ending"])
+def test_a_file_that_tells_the_class_is_a_shortcut_and_others_are_not(fact):
+    rng = np.random.default_rng(5)
+    label = rng.integers(0, 2, 200)
+    noise = rng.integers(0, 90, 200)
+    planted = {
+        "file size": {"source_bytes": 1000 + 100 * label + noise},
+        "resolution": {"source_height": 300 + 100 * label + noise, "source_width": 300 + 100 * label + noise},
+        "aspect ratio": {"source_height": np.full(200, 300) + noise, "source_width": (300 + noise) * (1 + label)},
+        "file ending": {"name": np.array([f"{place}.{('jpg', 'png')[kind]}" for place, kind in enumerate(label)])},
+    }
+    cut = folds(label, [""] * 200, 5, 0)
+    rows = of_classes(facts(**planted[fact]), label, cut, permutations=99, seed=0)
+    found = next(one for one in rows if one.fact == fact)
+    assert found.strength > 0.95
+    assert found.seen
+    assert strongest(rows, 0.01) == pytest.approx(found.strength, abs=0.05)
+    assert strongest(of_classes(facts(), label, cut, permutations=99, seed=0), 0.01) < 0.3
+
+
+def test_facts_that_no_file_gives_are_left_out():
+    nothing = np.zeros(200, dtype=np.int64)
+    names = np.array([f"photo.jpg#{number}" for number in range(200)])
+    found = facts(source_bytes=nothing, source_height=nothing, source_width=nothing, name=names)
+    assert not {"file size", "resolution", "aspect ratio", "file ending"} & set(found)
 
 
 def test_a_source_that_is_sorted_by_class_is_no_shortcut():

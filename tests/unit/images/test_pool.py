@@ -157,6 +157,18 @@ def test_a_temporary_folder_with_a_long_name_is_no_obstacle(tmp_path):
     assert (done.stdout.split(), done.stderr) == (["1"], "")
 
 
+def test_one_worker_does_for_a_few_files_and_large_ones_travel_too(monkeypatch):
+    monkeypatch.setattr(module, "CHUNK_BYTES", 5000)  # most of the files below are larger than that, or fill it
+    work = [(number, Request(encoded(number, size=(20, 30 + 40 * (number % 3))))) for number in range(12)]
+    assert len({len(request.data) > 5000 for _, request in work}) == 2
+    with DecodePool(SETTINGS, seconds=5, memory_mb=600, workers=2) as pool:
+        assert next(pool.in_order(work[:1]))[1].id == sample_id(Decoder(**SETTINGS).decode(work[0][1].data))
+        assert len(pool._crew) == 1
+        found = list(pool.in_order(work))
+    decoder = Decoder(**SETTINGS)
+    assert [outcome.id for _, outcome in found] == [sample_id(decoder.decode(request.data)) for _, request in work]
+
+
 def test_the_work_is_taken_as_results_are_and_not_all_at_once():
     taken = 0
 

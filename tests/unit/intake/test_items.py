@@ -7,11 +7,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pipeline.core.record import Entry, Sample
-from pipeline.core.store import write_shards
+from pipeline.core import shards
+from pipeline.core.record import Entry, OnDisk, Sample
+from pipeline.core.shards import ShardWriter
+from pipeline.core.store import open_shards, write_shards
 from pipeline.images.decoding import Refused, Taken
 from pipeline.images.geometry import Decoded
 from pipeline.intake import items as module
+from pipeline.intake import tally as tally_module
 from pipeline.intake.items import Earlier, Items, checksum
 
 PIXELS = np.zeros((2, 2, 1), np.uint8)
@@ -39,10 +42,39 @@ def learn(path, entry, outcome):
 
 def test_a_known_file_is_not_read(path):
     entry = Entry("a", path.read_bytes)
-    learn(path, entry, Taken("x", Decoded(PIXELS, None, ((0.0, 0.0, 1.0, 1.0, 2),), ((1.0, 1.0),))))
+    learn(path, entry, Taken("x", Decoded(PIXELS, None, ((0.0, 0.0, 1.0, 1.0, 2),), ((1.0, 1.0),), (40, 30))))
     again = items(path)
-    assert again.look(entry).outcome == Earlier(0, ((0.0, 0.0, 1.0, 1.0, 2),), ((1.0, 1.0),))
+    look = again.look(entry)
+    assert look.outcome == Earlier(0, ((0.0, 0.0, 1.0, 1.0, 2),), ((1.0, 1.0),), (40, 30))
+    assert look.length == len(b"content")
     assert (again.counts.read, again.counts.known) == (0, 1)
+
+
+def test_a_file_on_disk_is_known_by_its_path(path):
+    learn(path, Entry("a", OnDisk(str(path))), Refused("why"))
+    again = items(path)
+    assert again.look(Entry("a", OnDisk(str(path)))).outcome == Refused("why")
+    assert (again.counts.read, again.counts.known) == (0, 1)
+
+
+def test_what_is_counted_while_writing_is_what_reading_counts(path, monkeypatch):
+    """Batches of three, some of them cut by the end of a shard; flat images among them."""
+    monkeypatch.setattr(shards, "BATCH_BYTES", 3 * 75)
+    monkeypatch.setattr(tally_module, "BATCH_BYTES", 3 * 75)
+    rng = np.random.default_rng(0)
+    images = [
+        np.full((5, 5, 3), n, np.uint8) if n % 7 == 0 else rng.integers(0, 256, (5, 5, 3), dtype=np.uint8) for n in range(50)
+    ]
+    found = items(path)
+    with ShardWriter(path.parent / "out", shard_size=8, watch=found.watch) as writer:
+        for number, image in enumerate(images):
+            writer.add(Sample(id=f"x{number}", pixels_HWC=image))
+    monkeypatch.setattr(module, "tally", None)  # nothing is read again
+    total = found.tally(path.parent / "out")
+    assert (total.samples, total.flat) == (50, 8)
+    for name in writer.names:
+        read = tally_module.tally(open_shards(path.parent / "out", path.parent / "out/shards", [name]))
+        assert found._shards[name] == [checksum(path.parent / "out/shards" / name), read.plain()]
 
 
 def test_content_is_known_under_another_name_and_from_memory(path):

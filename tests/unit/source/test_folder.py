@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pipeline.core.errors import PersonError
-from pipeline.source.folder import check_collisions, check_source, class_names, endings, files_below, folders_in
+from pipeline.source.folder import check_collisions, check_source, class_names, endings, files_below, folders_in, unwrapped
 
 
 def put(folder, *names):
@@ -100,3 +100,22 @@ def test_a_pipe_which_would_never_end_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a" / "2.png")
     with pytest.raises(PersonError, match=r"a/2\.png is neither a file nor a folder: remove it"):
         files_below(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "inner"),
+    [
+        (["cat/1.jpg", "dog/2.jpg"], "."),
+        (["photos/cat/1.jpg", "photos/dog/2.jpg", "__MACOSX/x", ".DS_Store"], "photos"),
+        (["a/b/cat/1.jpg", "a/b/dog/2.jpg"], "a/b"),
+        (["photos/labels.csv", "photos/1.jpg"], "photos"),
+        (["cat/1.jpg"], "."),  # one class, for the dataset to refuse
+        (["photos/cat/1.jpg", "photos/dog/2.jpg", "notes.txt"], "."),
+        (["empty/.keep"], "."),
+    ],
+)
+def test_a_folder_around_everything_is_left_out_and_a_class_is_not(tmp_path, files, inner):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert unwrapped(tmp_path) == tmp_path / inner

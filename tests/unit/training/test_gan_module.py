@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 
@@ -245,6 +246,51 @@ def test_each_step_moves_each_network_by_its_own_loss(tmp_path, monkeypatch):
         if name.startswith("discriminator") and name.endswith("original"):
             torch.testing.assert_close(value, start[name], rtol=0, atol=0)
     assert any((moved[name] != start[name]).any() for name in moved if name.startswith("generator"))
+
+
+def test_both_networks_see_every_image_through_the_same_augmentation(tmp_path, monkeypatch):
+    """Zhao et al. 2020, equations 1 to 3: T on real and synthetic images, in the discriminator's step and in the generator's."""
+    seen, part = [], gan(max_steps=2)
+    original = part.augment
+
+    def augment(x_BCHW, rng):
+        out = original(x_BCHW, rng)
+        seen.append((x_BCHW, out))
+        return out
+
+    part.augment = augment
+    scored = []
+    monkeypatch.setattr(
+        GanModule, "on_fit_start",
+        lambda self: self.discriminator.register_forward_pre_hook(lambda _, given: scored.append(given[0].detach().clone())),
+        raising=False,
+    )  # fmt: skip
+    train_gan(part, images(), conditions=2, seed=0, folder=tmp_path)
+    assert len(seen) == len(scored) == 6
+    for (_, out), image in zip(seen, scored, strict=True):
+        torch.testing.assert_close(out.detach(), image, rtol=0, atol=0)
+    real, fake, again = seen[:3]
+    assert not real[0].requires_grad
+    assert not fake[0].requires_grad
+    torch.testing.assert_close(fake[0], again[0].detach(), rtol=0, atol=0)
+    assert again[1].grad_fn is not None  # the generator's gradient passes through the augmentation
+    assert (fake[1] != again[1]).any()
+
+
+def test_a_callback_looks_on_and_changes_no_bit(tmp_path, uninterrupted):
+    class Look(pl.Callback):
+        def __init__(self):
+            super().__init__()
+            self.steps = []
+
+        def on_train_batch_end(self, trainer, module, *_):
+            self.steps.append(trainer.global_step)
+            module.draw(module.average, conditions=2, each=3)
+
+    look = Look()
+    network, _ = train_gan(gan(), images(), conditions=2, seed=0, folder=tmp_path, callbacks=[look])
+    assert look.steps == list(range(1, STEPS + 1))
+    assert b"".join(tensor.numpy().tobytes() for tensor in network.state_dict().values()) == uninterrupted[0]
 
 
 def test_the_average_follows_its_recursion(tmp_path, monkeypatch):

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, default_collate
 
 from pipeline.core.parts import build
 from pipeline.core.store import open_samples, write_shards
-from pipeline.training.inputs import FeatureInputs, Labels, PixelInputs, collate, to_tensor, to_tensors
-from pipeline.training.stream import StepStream
+from pipeline.training.inputs import Batches, FeatureInputs, Labels, PixelInputs, batch_of, load, to_tensor, to_tensors
+from pipeline.training.stream import BatchStream, StepStream
 from tests import toy
 
 LIGHT = toy.PROJECT / "conf/transform/light.yaml"
@@ -48,7 +48,7 @@ def test_a_batch_becomes_the_floats_of_its_images():
 def test_a_gathered_batch_is_its_items_stacked(stores, policy):
     data = inputs(stores, policy=policy)
     keys = [(3, 1), (3, 45), (3, 0), (4, 1), (4, 51)]
-    expected, found = default_collate([data[key] for key in keys]), data.__getitems__(keys)
+    expected, found = default_collate([data[key] for key in keys]), data.batch(*np.asarray(keys).T)
     assert sorted(found) == sorted(expected) == ["index", "truth", "weight", "x"]
     for name in expected:
         assert torch.equal(found[name], expected[name]), name
@@ -59,26 +59,43 @@ def test_a_gathered_batch_is_its_items_stacked(stores, policy):
 
 def test_every_image_reaches_training_unchanged(stores):
     data = inputs(stores)
-    images = data.__getitems__([(0, index) for index in range(len(data))])["x"]
+    images = batch_of(data, range(len(data)))["x"]
     expected = [store.pixels(position) for store in stores for position in reversed(range(len(store)))]
     for found, pixels in zip(images, expected, strict=True):
         np.testing.assert_array_equal(np.round(found.permute(1, 2, 0).numpy() * 255), pixels)
 
 
-def test_collate_takes_single_items_too():
-    labels = Labels(np.zeros(4, np.int64), np.ones(4, np.float32), list("abcd"))
-    data = FeatureInputs(np.eye(4, dtype=np.float32), labels)
-    stream = StepStream(4, batch_size=2, max_steps=2, seed=0)
-    batches = list(DataLoader(data, 2, sampler=stream, collate_fn=collate))
-    assert [batch["x"].shape for batch in batches] == [(2, 4), (2, 4)]
-    assert torch.equal(torch.cat([batch["x"] for batch in batches]).sum(0), torch.ones(4))
+def features():
+    labels = Labels(np.arange(5) % 3, np.linspace(0, 1, 5, dtype=np.float32), list("abcde"))
+    return FeatureInputs(np.eye(5, dtype=np.float32), labels)
+
+
+@pytest.mark.parametrize("kind", ["images", "augmented images", "features"])
+def test_the_loader_gives_the_batches_of_single_items(stores, kind):
+    data = features() if kind == "features" else inputs(stores, policy=kind == "augmented images")
+    stream = StepStream(len(data), batch_size=4, max_steps=30, start_step=3, seed=0)
+    single, found = list(DataLoader(data, 4, sampler=stream)), list(load(data, stream, workers=0))
+    assert len(found) == len(single) == 27
+    for one, other in zip(single, found, strict=True):
+        assert sorted(one) == sorted(other) == ["index", "truth", "weight", "x"]
+        for name in one:
+            assert torch.equal(one[name], other[name]), name
+            assert (one[name].dtype, one[name].stride()) == (other[name].dtype, other[name].stride())
+
+
+def test_a_batch_may_be_written_without_touching_the_data():
+    data = features()
+    batch_of(data, [1, 2])["x"].zero_()
+    assert torch.equal(batch_of(data, [1, 2])["x"], torch.eye(5)[1:3])
 
 
 def hashes(stores, *, workers, persistent=False):
     """Of every batch of two passes over a stream of ten steps, more than two epochs each."""
     data = inputs(stores, policy=True)
     stream = StepStream(len(data), batch_size=12, max_steps=10, seed=0)
-    loader = DataLoader(data, 12, sampler=stream, num_workers=workers, persistent_workers=persistent, collate_fn=collate)
+    loader = load(data, stream, workers=workers)
+    if persistent:
+        loader = DataLoader(Batches(data), None, sampler=BatchStream(stream), num_workers=workers, persistent_workers=True)
     return [
         hashlib.sha256(batch["x"].numpy().tobytes() + batch["index"].numpy().tobytes()).hexdigest()
         for _ in range(2)

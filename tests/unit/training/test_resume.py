@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from pipeline.core.parts import build
 from pipeline.model.resnet import ResNet
 from pipeline.training import stream as stream_module
 from pipeline.training.checkpoint import NAME, newest
 from pipeline.training.fit import fit
-from pipeline.training.inputs import FeatureInputs, Labels, collate
+from pipeline.training.inputs import FeatureInputs, Labels
 from pipeline.training.learner import Learner
 from pipeline.training.stream import StepStream
 from pipeline.training.watch import Validator, Watch, read_rows
@@ -65,7 +65,7 @@ def train(folder, task, *, stop=None, workers=0, sampler=StepStream, recipe=RECI
     _, start = newest(folder)
     stream = sampler(COUNT, batch_size=BATCH, max_steps=STEPS, start_step=start, seed=1)
     learner = Learner(model, task=task, recipe=recipe, seed=5)
-    validator = Validator(lambda rows: collate([inputs[0, row] for row in rows]), 9, task=task, batch_size=BATCH)
+    validator = Validator(lambda rows: default_collate([inputs[0, row] for row in rows]), 9, task=task, batch_size=BATCH)
     watch = Watch(folder / "history.jsonl", start_step=start, recipe=RECIPE, validator=validator, tracker=None)
     loader = DataLoader(inputs, BATCH, sampler=stream, num_workers=workers)
     callbacks = [watch, *([StopAt(stop)] if stop else [])]

@@ -3,17 +3,18 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.training.stream import StepStream
+from pipeline.training.stream import BatchStream, StepStream
 
 
 def stream(**changed):
-    settings = {"count": 10, "batch_size": 4, "max_steps": 9, "start_step": 0, "seed": 0, "rank": 0, "world": 1} | changed
-    return StepStream(settings.pop("count"), **settings)
+    chosen = {"count": 10, "batch_size": 4, "max_steps": 9, "start_step": 0, "seed": 0, "rank": 0, "world": 1} | changed
+    return StepStream(chosen.pop("count"), **chosen)
 
 
+@settings(deadline=None)
 @given(start=st.integers(0, 9), count=st.integers(1, 23), seed=st.integers(0, 5))
 def test_a_resumed_stream_is_the_tail_of_the_whole_one(start, count, seed):
     whole = list(stream(count=count, seed=seed))
@@ -44,3 +45,15 @@ def test_the_length_is_that_of_the_whole_stream():
 def test_a_batch_that_ranks_cannot_share_is_refused():
     with pytest.raises(ValueError, match="multiple of the number of processes, 3"):
         stream(world=3)
+
+
+@settings(deadline=None)
+@given(start=st.integers(0, 9), count=st.integers(1, 23), rank=st.integers(0, 1), world=st.integers(1, 2))
+def test_batches_are_the_items_in_their_order(start, count, rank, world):
+    items = stream(count=count, start_step=start, rank=rank % world, world=world)
+    size, keys = 4 // world, list(items)
+    assert len(keys) == (9 - start) * size
+    expected = [keys[place : place + size] for place in range(0, len(keys), size)]
+    found = [list(zip(epoch_B.tolist(), index_B.tolist(), strict=True)) for epoch_B, index_B in BatchStream(items)]
+    assert found == expected
+    assert len(BatchStream(items)) == 9

@@ -1,0 +1,38 @@
+"""What stands before a network of a library: which mean and deviation its pixels are normalised with.
+
+C channels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.core.errors import PersonError, near_match
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of pixels in [0, 1]; torchvision's documentation
+KINDS = ("data", "network")
+
+
+def statistics(
+    kind: str, *, data: tuple[Sequence[float], Sequence[float]], network: tuple[Sequence[float], Sequence[float]]
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, each (1, C, 1, 1).
+
+    Args:
+        kind: `data` (of the train split) or `network` (what its weights were trained with).
+        data: mean and deviation of the train split, C of each.
+        network: those of the network, three of each; for one channel their mean is taken.
+
+    Raises:
+        PersonError: another kind.
+    """
+    if kind not in KINDS:
+        raise PersonError(f"model.normalise {kind!r} is not known: {near_match(kind, KINDS)}")
+    channels = len(data[0])
+    chosen = data if kind == "data" else network
+    both = []
+    for values in chosen:
+        one_C = torch.tensor(list(values), dtype=torch.float32)
+        both.append((one_C if len(one_C) == channels else one_C.mean().expand(channels)).reshape(1, channels, 1, 1).clone())
+    return both[0], both[1]
