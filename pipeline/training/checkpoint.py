@@ -16,7 +16,7 @@ import pickle
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pytorch_lightning as pl
 import torch
@@ -161,7 +161,7 @@ def _write(handed: list[Any], folder: Path) -> None:
     try:
         with temporary.open("wb") as file:
             hashed = _Hashed(file)
-            torch.save(checkpoint, hashed)
+            torch.save(checkpoint, cast(BinaryIO, hashed))  # all that torch asks of it is write and flush
             del checkpoint
             file.flush()
             os.fsync(file.fileno())

@@ -97,7 +97,8 @@ class World:
         return {self.sides[identity] for identity in ids}
 
 
-READERS = ("pixels", "batch", "mask_bytes")  # methods of Samples that read images or masks from files; all others call these
+# Methods of Samples that read images or masks from files (all others call these), and the positions that their arguments name.
+READERS = {"pixels": np.atleast_1d, "batch": np.atleast_1d, "mask_bytes": np.atleast_1d, "copy": lambda first, last, _: range(first, last)}
 
 
 @contextmanager
@@ -105,17 +106,17 @@ def traced(ingest: Path) -> Iterator[set[str]]:
     """A set of ids that grows when an image or a mask is read from ingest."""
     found: set[str] = set()
 
-    def tracing(reader):
-        def method(self, positions):
+    def tracing(reader, positions):
+        def method(self, *arguments):
             if self.directory == ingest:
-                found.update(self.ids[int(position)] for position in np.atleast_1d(positions))
-            return reader(self, positions)
+                found.update(self.ids[int(position)] for position in positions(*arguments))
+            return reader(self, *arguments)
 
         return method
 
     with ExitStack() as stack:
-        for name in READERS:
-            stack.enter_context(patch.object(store.Samples, name, tracing(getattr(store.Samples, name))))
+        for name, positions in READERS.items():
+            stack.enter_context(patch.object(store.Samples, name, tracing(getattr(store.Samples, name), positions)))
         yield found
 
 

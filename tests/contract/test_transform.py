@@ -80,7 +80,7 @@ def test_the_generator_is_the_only_source_of_chance(transform):
 def test_draws_differ_and_most_change_the_image(transform):
     pixels = image((32, 32, 3))
     drawn = [transform(pixels, generator(number)) for number in range(100)]
-    assert len({out.tobytes() for out in drawn}) >= 50
+    assert len({out.tobytes() for out in drawn}) >= 30  # mirrored and moved by two pixels at most, an image has 50 states
     assert sum(bool((out != pixels).any()) for out in drawn) >= 70
 
 
