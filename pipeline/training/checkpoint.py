@@ -161,7 +161,7 @@ def _write(handed: list[Any], folder: Path) -> None:
     try:
         with temporary.open("wb") as file:
             hashed = _Hashed(file)
-            torch.save(checkpoint, cast(BinaryIO, hashed))  # all that torch asks of it is write and flush
+            torch.save(checkpoint, cast("BinaryIO", hashed))  # all that torch asks of it is write and flush
             del checkpoint
             file.flush()
             os.fsync(file.fileno())
