@@ -24,7 +24,7 @@ def folders(tmp_path_factory):
 def config(folders, **changes):
     return {
         "task": folders.task, "compressor": toy.option("compressor", "int8"), "exporter": toy.option("exporter", "onnx"),
-        "compress": {"calibration": 16}, "evaluate": MEASURE, "seed": 0, "threads": 1, **changes,
+        "compress": {"calibration": 16}, "intervals": MEASURE, "seed": 0, "threads": 1, **changes,
     }  # fmt: skip
 
 
