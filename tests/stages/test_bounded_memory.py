@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-ALLOWANCE = 32  # MB of private memory above what the stages need for a few images
-IMAGES = 2048  # of 64 KB: 128 MB of pixels, four times the allowance
+ALLOWANCE = 48  # MB of private memory above what the stages need for a few images
+IMAGES = 3072  # of 64 KB: 192 MB of pixels, four times the allowance
 SMALL, TIMES = 1536, 8  # 96 MB: more than the store maps
 
 
