@@ -64,8 +64,8 @@ def test_2_the_default_result_is_honest_and_good(first):
 
 
 def test_3_rebuild_matrix(clone):
-    done, passed = run_tests(clone("matrix"), "tests/e2e/test_rebuild.py", "-m", "e2e")
-    say(f"3. rebuild matrix with real DVC: {passed} passed in {done.seconds:.0f} s")
+    done, passed = run_tests(clone("matrix"), "tests/e2e/test_rebuild.py", "tests/e2e/test_engines.py", "-m", "e2e")
+    say(f"3. rebuild matrix with real DVC, and the same DAG by Snakemake: {passed} passed in {done.seconds:.0f} s")
     assert passed >= 8
 
 

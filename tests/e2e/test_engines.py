@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 MEASURED = {
     "export": {"timings.json", "section.json"},          # latency of the exported model on this machine

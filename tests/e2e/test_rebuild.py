@@ -57,7 +57,7 @@ def test_words_and_format_of_every_module_run_only_compose(repository):
 
 
 @pytest.mark.parametrize(("module", "stages"), [
-    ("core/intervals.py", {"augment", "synthesize", "baseline", "evaluate", "compress"}),  # imported by five stages
+    pytest.param("core/intervals.py", {"augment", "synthesize", "baseline", "evaluate", "compress"}, marks=pytest.mark.slow),  # five stages
     ("core/corruptions.py", {"robustness"}),                         # imported by one
     ("splitter/stratified.py", {"split"}),                           # a class that `_target_` names
     ("explainer/gradcam.py", {"explain"}),
