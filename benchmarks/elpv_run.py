@@ -1,4 +1,4 @@
-"""Run the pipeline's own stages on one split of the solar cells, below a temporary folder; shared by the two benchmarks."""
+"""Run the pipeline's own stages on one split of the solar cells, below a temporary folder; shared by three benchmarks."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 Metrics = dict[str, dict[str, dict[str, float]]]
 
 
-def prepare() -> dict[str, Any]:
-    """Compose `solar_cells`, and refuse to start without the artifacts of ingest and embed that it reads.
+def prepare(*overrides: str) -> dict[str, Any]:
+    """Compose `solar_cells` with some overrides, and refuse to start without the artifacts of ingest and embed that it reads.
 
     Returns:
         The composed configuration.
@@ -21,7 +21,7 @@ def prepare() -> dict[str, Any]:
     os.chdir(ROOT)
     from pipeline.core import artifact, config, launch
 
-    composed = config.compose(ROOT / "conf", experiment="solar_cells", overrides=["logger=none"])
+    composed = config.compose(ROOT / "conf", experiment="solar_cells", overrides=["logger=none", *overrides])
     os.environ.update(launch.environment(threads=composed["threads"], scratch=Path(tempfile.gettempdir())))
     card = ROOT / "data/ingest/card.json"
     embedded = (ROOT / "data/embed/features.npy").is_file()
@@ -30,8 +30,17 @@ def prepare() -> dict[str, Any]:
     return composed
 
 
-def measure(cfg: dict[str, Any], *, splitter: dict[str, Any], seed: int) -> tuple[Metrics, Path]:
+def measure(
+    cfg: dict[str, Any], *, splitter: dict[str, Any], seed: int, ingest: Path = ROOT / "data/ingest", baselines: bool = True
+) -> tuple[Metrics, Path]:
     """Split, train, evaluate and fit the baselines as the stages do.
+
+    Args:
+        cfg: what `prepare` composed.
+        splitter: the splitter's configuration.
+        seed: of the split and of the training.
+        ingest: the samples, where they are stored at another size than the default's.
+        baselines: also fit them; they read the embedded samples of the default size.
 
     Returns:
         Metrics of `ours` and of each baseline on the test split, and the folder with evaluate's predictions.
@@ -44,16 +53,29 @@ def measure(cfg: dict[str, Any], *, splitter: dict[str, Any], seed: int) -> tupl
 
     torch.set_num_threads(cfg["threads"])
     chosen = {**cfg, "splitter": splitter, "seed": seed}
-    data = {name: ROOT / "data" / name for name in ("ingest", "embed", "augment", "synthesize")}
+    data = {"ingest": ingest, **{name: ROOT / "data" / name for name in ("embed", "augment", "synthesize")}}
     folder = Path(tempfile.mkdtemp(prefix="elpv-"))
     out = {name: begin(folder / name) for name in ("split", "train", "evaluate", "baseline", "scratch")}
     launch.seed_everything(seed)
     split.run(chosen, out["split"], ingest=data["ingest"], quality=ROOT / "data/quality")
     train.run(chosen, out["train"], **data, split=out["split"], scratch=out["scratch"])
     evaluate.run(chosen, out["evaluate"], ingest=data["ingest"], split=out["split"], train=out["train"])
-    baseline.run(chosen, out["baseline"], ingest=data["ingest"], embed=data["embed"], split=out["split"])
-    metrics = {"ours": read_json(out["evaluate"] / "metrics.json"), **read_json(out["baseline"] / "metrics.json")}
+    metrics = {"ours": read_json(out["evaluate"] / "metrics.json")}
+    if baselines:
+        baseline.run(chosen, out["baseline"], ingest=ingest, embed=data["embed"], split=out["split"])
+        metrics.update(read_json(out["baseline"] / "metrics.json"))
     return metrics, out["evaluate"]
+
+
+def stored(cfg: dict[str, Any], side: int) -> Path:
+    """Ingest of the same cells at another size, below a temporary folder."""
+    from pipeline.core.artifact import begin
+    from pipeline.stages import ingest
+
+    out = begin(Path(tempfile.mkdtemp(prefix="elpv-")) / "ingest")
+    chosen = {**cfg, "ingest": {**cfg["ingest"], "height": side, "width": side}}
+    ingest.run(chosen, out, source=ROOT / "conf/no_source")
+    return out
 
 
 @contextmanager

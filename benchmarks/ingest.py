@@ -2,6 +2,7 @@
 
     python -m benchmarks.ingest                # 20,000 photographs of about 8 KB, five pairs; some minutes on two cores
     python -m benchmarks.ingest --count 2000 --pairs 1
+    python -m benchmarks.ingest --side 300 --goals 5 --pairs 1   # the size of the default experiment; a quarter of an hour
 
 Every measured thing is a process of its own below a temporary folder (`benchmarks.ingest_parts`); CPU seconds are those of the
 process and of all its workers, the start of Python and of its libraries included. Ingest ends with the artifact's shards, card,
@@ -25,32 +26,33 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.ingest_parts import ROOT, SIDE
+from benchmarks.ingest_parts import ROOT
 
+SIDE = 96  # pixels, unless told
 QUALITY = 95  # of JPEG, which with the noise below makes about 8 KB
 SETTLE = 2.2  # seconds until times of files are old enough to be believed
 ADDED, CHANGED, DELETED = 0.01, 0.001, 0.001  # of the files: goal 5
 
 
-def photograph(number: int) -> bytes:
+def photograph(number: int, side: int) -> bytes:
     """A JPEG of smooth colours under noise."""
     from PIL import Image
 
     rng = np.random.default_rng(number)
-    small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    noise = np.random.default_rng(number % 16).integers(-40, 41, (SIDE, SIDE, 3), dtype=np.int16)
+    small = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+    noise = np.random.default_rng(number % 16).integers(-40, 41, (side, side, 3), dtype=np.int16)
     pixels = np.clip(np.asarray(small, dtype=np.int16) + np.roll(noise, number, axis=(0, 1)), 0, 255).astype(np.uint8)
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()
 
 
-def make(folder: Path, numbers: range) -> None:
+def make(folder: Path, numbers: range, side: int) -> None:
     """Write photographs, in two classes."""
     for number in numbers:
         path = folder / "ab"[number % 2] / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(photograph(number))
+        path.write_bytes(photograph(number, side))
 
 
 def seconds(words: list[str], cwd: Path = ROOT) -> tuple[float, str]:
@@ -84,7 +86,7 @@ def line(what: str, ratios: list[float], goal: str) -> str:
     return f"{what:<64} {median(ratios):6.3f}  ({min(ratios):.3f} to {max(ratios):.3f}; {goal})"
 
 
-def first(work: Path, source: Path, pairs: int) -> None:
+def first(work: Path, source: Path, pairs: int, side: int) -> None:
     """Goal 4."""
     peers: dict[str, Callable[[], float]] = {
         "read + hash + decode by Pillow": lambda: seconds(itself("bare", source, "pillow"))[0],
@@ -97,7 +99,7 @@ def first(work: Path, source: Path, pairs: int) -> None:
     spent = []
     for _ in range(pairs):
         shutil.rmtree(work / "items", ignore_errors=True)
-        spent.append(seconds(itself("ours", source, work / "out", work / "items"))[0])
+        spent.append(seconds(itself("ours", source, work / "out", work / "items", side))[0])
         for name, peer in peers.items():
             ratios[name].append(spent[-1] / peer())
     print(f"goal 4, first ingest: {median(spent):.2f} CPU-s")
@@ -106,14 +108,14 @@ def first(work: Path, source: Path, pairs: int) -> None:
         print(line(f"  against {name}", found, goal))
 
 
-def change(source: Path, count: int) -> tuple[set[str], set[str]]:
+def change(source: Path, count: int, side: int) -> tuple[set[str], set[str]]:
     """Add at the end, change and delete anywhere; the names of what is new or changed, and of what was changed or deleted."""
     rng = np.random.default_rng(0)
     added, changed, deleted = (max(1, round(count * share)) for share in (ADDED, CHANGED, DELETED))
-    make(source, range(count, count + added))
+    make(source, range(count, count + added), side)
     touched = rng.choice(count, changed + deleted, replace=False)
     for number in touched[:changed]:
-        (source / "ab"[number % 2] / f"{number:06d}.jpg").write_bytes(photograph(10**6 + int(number)))
+        (source / "ab"[number % 2] / f"{number:06d}.jpg").write_bytes(photograph(10**6 + int(number), side))
     for number in touched[changed:]:
         (source / "ab"[number % 2] / f"{number:06d}.jpg").unlink()
     fresh = [*range(count, count + added), *touched[:changed]]
@@ -134,16 +136,16 @@ def needed(before: dict[str, set[str]], after: dict[str, set[str]], fresh: set[s
     return sum(bool(samples & (fresh | left)) for samples in after.values())
 
 
-def stages(work: Path, source: Path) -> dict[str, tuple[float, str]]:
+def stages(work: Path, source: Path, side: int) -> dict[str, tuple[float, str]]:
     """CPU seconds of each stage, and what it printed."""
-    found = {"ingest": seconds(itself("ours", source, work / "out", work / "items"))}
+    found = {"ingest": seconds(itself("ours", source, work / "out", work / "items", side))}
     found["validate"] = seconds(itself("validate", work / "out", work / "looks"))
     seconds(itself("divide", work / "out", work / "split"))
     found["augment"] = seconds(itself("augment", work / "out", work / "split", work / "made", work / "draws"))
     return found
 
 
-def again(work: Path, source: Path, count: int, pairs: int) -> None:
+def again(work: Path, source: Path, count: int, pairs: int, *, side: int) -> None:
     """Goal 5."""
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ("ingest", "validate", "augment")}
     for number in range(pairs):
@@ -152,10 +154,10 @@ def again(work: Path, source: Path, count: int, pairs: int) -> None:
             shutil.rmtree(work / name, ignore_errors=True)
         shutil.copytree(source, here, copy_function=shutil.copyfile)
         time.sleep(SETTLE)
-        full = stages(work, here)
+        full = stages(work, here, side)
         before = names_of(work / "out")
-        fresh, gone = change(here, count)
-        once = stages(work, here)
+        fresh, gone = change(here, count, side)
+        once = stages(work, here, side)
         for name, pair in spent.items():
             pair.append((once[name][0], full[name][0]))
         if number == 0:
@@ -176,7 +178,7 @@ def again(work: Path, source: Path, count: int, pairs: int) -> None:
     print(line("  the same without the starts", [(once - start) / (full - start) for once, full in sums], "no goal"))
 
 
-def memory(work: Path, source: Path, count: int) -> None:
+def memory(work: Path, source: Path, count: int, side: int) -> None:
     """Goal 7."""
     peaks = []
     for part in (count // 8, count):
@@ -186,7 +188,7 @@ def memory(work: Path, source: Path, count: int) -> None:
             (here / path.parent.name).mkdir(parents=True, exist_ok=True)
             os.link(path, here / path.parent.name / path.name)
         shutil.rmtree(work / "items", ignore_errors=True)
-        peaks.append(int(seconds(itself("ours", here, work / "out", work / "items"))[1]) / 1024)
+        peaks.append(int(seconds(itself("ours", here, work / "out", work / "items", side))[1]) / 1024)
     stored = sum(path.stat().st_size for path in (work / "out/shards").iterdir()) / 2**20
     ratio = peaks[1] / peaks[0]
     print(f"goal 7, peak memory: {peaks[0]:.0f} MB for {count // 8} images, {peaks[1]:.0f} MB for {count} "
@@ -198,18 +200,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20_000, help="photographs")
     parser.add_argument("--pairs", type=int, default=5, help="measurements of each ratio")
+    parser.add_argument("--side", type=int, default=SIDE, help="pixels of a side, read and stored")
+    parser.add_argument("--goals", type=int, nargs="+", choices=(4, 5, 7), default=(4, 5, 7), help="which to measure")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        make(work / "source", range(asked.count))
+        make(work / "source", range(asked.count), asked.side)
         size = sum(path.stat().st_size for path in (work / "source").rglob("*.jpg")) / asked.count
         print(
-            f"{asked.count} photographs of {SIDE} x {SIDE} pixels, {size / 1000:.1f} kB each; CPU ratios, median of {asked.pairs}"
+            f"{asked.count} photographs of {asked.side} x {asked.side} pixels, {size / 1000:.1f} kB each; "
+            f"CPU ratios, median of {asked.pairs}"
         )
         time.sleep(SETTLE)
-        first(work, work / "source", asked.pairs)
-        again(work, work / "source", asked.count, max(1, asked.pairs // 2))
-        memory(work, work / "source", asked.count)
+        if 4 in asked.goals:
+            first(work, work / "source", asked.pairs, asked.side)
+        if 5 in asked.goals:
+            again(work, work / "source", asked.count, max(1, asked.pairs // 2), side=asked.side)
+        if 7 in asked.goals:
+            memory(work, work / "source", asked.count, asked.side)
 
 
 if __name__ == "__main__":

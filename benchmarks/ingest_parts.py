@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-SIDE = 96  # pixels; stored at this size
 
 
 def settings(*groups: str) -> dict[str, Any]:
@@ -31,15 +30,15 @@ def empty(folder: str) -> Path:
     return Path(folder)
 
 
-def ours(source: str, out: str, items: str) -> None:
-    """The stage `ingest`; prints the peak of its memory in KB."""
+def ours(source: str, out: str, items: str, side: str) -> None:
+    """The stage `ingest`, which stores squares of `side` pixels; prints the peak of its memory in KB."""
     import resource
     from multiprocessing import forkserver
 
     from pipeline.stages import ingest
 
     cfg = settings("dataset/image_folder")
-    cfg["ingest"] = {**cfg["ingest"], "height": SIDE, "width": SIDE, "channels": 3}
+    cfg["ingest"] = {**cfg["ingest"], "height": int(side), "width": int(side), "channels": 3}
     Path(items).mkdir(exist_ok=True)
     ingest.run(cfg, empty(out), source=Path(source), items=Path(items))
     if forkserver._forkserver._forkserver_pid is not None:  # type: ignore[attr-defined]  # noqa: SLF001

@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 COUNT, SIDE, BATCH, STEPS, WARM, PAIRS = 1024, 32, 64, 45, 5, 5
 WIDTH, OUTPUTS, RATE, CLIP, DECAY = 16, 10, 1e-3, 1.0, 0.01
+MUST_SPEED, MUST_STALL = 0.95, 0.5
 STATE, EVERY, SAVES = 2048, 10, 6  # side of the square layers of the network whose checkpoints are timed; steps; checkpoints
 
 
@@ -206,8 +207,8 @@ def _two() -> list[Any]:
     return [json.loads(process.communicate()[0].splitlines()[-1]) for process in started]
 
 
-def processes() -> None:
-    """Measure two processes and print."""
+def processes() -> bool:
+    """Measure two processes and print; whether the required speed is reached."""
     wall, cpu, steps = [], [], []
     for first, second in zip(*_two(), strict=True):
         (theirs, mine), (theirs2, mine2) = first, second
@@ -219,10 +220,11 @@ def processes() -> None:
         f"{statistics.median(wall):.3f} of its speed [{min(wall):.3f}, {max(wall):.3f}]; must 0.95, stretch 0.98; by CPU time "
         f"{statistics.median(cpu):.3f} [{min(cpu):.3f}, {max(cpu):.3f}]"
     )
+    return statistics.median(wall) >= MUST_SPEED
 
 
-def checkpoints() -> None:
-    """Measure the stall of checkpoints and print."""
+def checkpoints() -> bool:
+    """Measure the stall of checkpoints and print; whether the required share is reached."""
     held, walls = [], []
     for pair in range(PAIRS + 1):
         none, _ = stall("none")
@@ -237,11 +239,12 @@ def checkpoints() -> None:
         f"[{min(held)[0]:.3f}, {max(held)[0]:.3f}]; must 0.5, stretch 0.15; what checkpoints add to the whole training: "
         f"{statistics.median(walls):.2f} [{min(walls):.2f}, {max(walls):.2f}]"
     )
+    return ratio <= MUST_STALL
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["worker"]:
         print(json.dumps(worker()))
     else:
-        processes()
-        checkpoints()
+        reached = [processes(), checkpoints()]
+        sys.exit(int(not all(reached)))

@@ -1,5 +1,6 @@
 """The acceptance list of training: one test a numbered line, on a fresh clone, printing its figure (`make acceptance`)."""
 
+import json
 import os
 import random
 import re
@@ -10,9 +11,14 @@ import time
 
 import pytest
 
+from pipeline.training.saved_model import load_model
 from tests.acceptance.commands import run, run_tests
 from tests.searching import trials
 
+PUBLISHED = {
+    "two convolutions (under 100,000 parameters)": 0.925, "HOG and SVM": 0.926, "XGBoost": 0.898, "ResNet-18": 0.949,
+    "MobileNet": 0.950, "WRN-28-10": 0.959, "a person": 0.835,
+}  # fmt: skip
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(7200)]
 
 
@@ -52,14 +58,50 @@ def test_2_signals_and_lost_processes(clone):
     assert (said, len(signalled), len(killed), hung) == (9, 9, 6, 0)
 
 
-def test_3_search_costs_a_fraction_of_random_search(clone):
-    folder = clone("search")
-    searched = run([sys.executable, "-m", "benchmarks.search"], cwd=folder)
-    planned = run([sys.executable, "-m", "benchmarks.planning"], cwd=folder)
-    said = [line for line in searched.text.splitlines() if re.match(r"halving:|asha,|hyperband,|rank correlation", line)]
-    said += [line for line in planned.text.splitlines() if re.match(r"\d+ cells|ratio", line)]
-    say("3. " + "\n     ".join(said))
-    assert (searched.code, planned.code) == (0, 0), (searched.text + planned.text)[-6000:]
+BENCHMARKS = {
+    "loop": r"convolutions,|linear,", "recipes": r"goal (9|10):", "search": r"halving:|asha,|hyperband,|rank correlation",
+    "processes": r"two processes|a checkpoint", "planning": r"\d+ cells|ratio",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_3_goals_8_9_10_13_14(clone, name):
+    done = run([sys.executable, "-m", f"benchmarks.{name}"], cwd=clone(name))
+    told = [line for line in done.text.splitlines() if re.match(BENCHMARKS[name], line)]
+    say(f"3. benchmarks.{name}: exit {done.code} after {done.seconds:.0f} s\n     " + "\n     ".join(told))
+    assert told, done.text[-6000:]
+    assert done.code == 0, "a required figure is missed"
+
+
+def test_4_fashion_mnist_and_lite0(clone):
+    folder = clone("fashion")
+    done = run([sys.executable, "-m", "pipeline", "exp", "experiment=fashion_full", "logger=none"], cwd=folder)
+    assert done.code == 0, done.text[-6000:]
+    accuracy = json.loads((folder / "data/evaluate/metrics.json").read_text())["accuracy"]
+    model = load_model(folder / "data/train")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    minutes = json.loads((folder / "data/train/timings.json").read_text())["measured"]["seconds"] / 60
+    judged = {json.loads(line)["model"] for line in (folder / ".run/looks.jsonl").read_text().splitlines()}
+    say(f"4. {type(model).__name__} of {parameters} parameters: official test accuracy {accuracy['value']:.4f} "
+        f"[{accuracy['low']:.4f}, {accuracy['high']:.4f}], trained for {minutes:.1f} minutes on one thread; "
+        f"models that saw the test split: {len(judged)}")  # fmt: skip
+    say("   beside it, as the data's README lists them: " + ", ".join(f"{name} {value}" for name, value in PUBLISHED.items()))
+    photographs = run([sys.executable, "-m", "benchmarks.imagenet20"], cwd=folder)
+    say("   " + "\n   ".join(photographs.text.strip().splitlines()[-6:]))
+    assert len(judged) == 1
+    assert parameters < 100_000
+    assert accuracy["value"] > 0.925
+    assert minutes <= 15
+    assert photographs.code == 0, photographs.text[-3000:]
+
+
+def test_5_transfer_scratch_and_features_by_blocks(clone):
+    folder = clone("blocks")
+    done = run(["make", f"PYTHON={sys.executable}", "repro"], cwd=folder)
+    assert done.code == 0, done.text[-6000:]
+    table = run([sys.executable, "-m", "benchmarks.elpv_transfer"], cwd=folder)
+    say(f"5. {table.seconds / 60:.0f} minutes\n{table.text}")
+    assert table.code == 0, "another method than the default has the best mean"
 
 
 def test_6_two_kills_of_a_search_lose_nothing(clone):
