@@ -49,17 +49,19 @@ def measure(
 
     from pipeline.core import launch
     from pipeline.core.artifact import begin, read_json
-    from pipeline.stages import baseline, evaluate, split, train
+    from pipeline.stages import baseline, calibrate, evaluate, split, train
 
     torch.set_num_threads(cfg["threads"])
     chosen = {**cfg, "splitter": splitter, "seed": seed}
     data = {"ingest": ingest, **{name: ROOT / "data" / name for name in ("embed", "augment", "synthesize")}}
     folder = Path(tempfile.mkdtemp(prefix="elpv-"))
-    out = {name: begin(folder / name) for name in ("split", "train", "evaluate", "baseline", "scratch")}
+    out = {name: begin(folder / name) for name in ("split", "train", "calibrate", "evaluate", "baseline", "scratch")}
     launch.seed_everything(seed)
     split.run(chosen, out["split"], ingest=data["ingest"], quality=ROOT / "data/quality")
     train.run(chosen, out["train"], **data, split=out["split"], scratch=out["scratch"])
-    evaluate.run(chosen, out["evaluate"], ingest=data["ingest"], split=out["split"], train=out["train"])
+    given = {"ingest": data["ingest"], "split": out["split"], "train": out["train"]}
+    calibrate.run(chosen, out["calibrate"], **given)
+    evaluate.run(chosen, out["evaluate"], **given, calibrate=out["calibrate"])
     metrics = {"ours": read_json(out["evaluate"] / "metrics.json")}
     if baselines:
         baseline.run(chosen, out["baseline"], ingest=ingest, embed=data["embed"], split=out["split"])

@@ -19,8 +19,11 @@ from pipeline.core.record import Sample
 from pipeline.core.section import Picture, Section, Table, write_section
 from pipeline.core.store import open_samples, write_shards
 
-STAGES = ("compose", "ingest", "embed", "quality", "split", "augment", "synthesize", "baseline", "train", "evaluate", "explain",
-          "robustness", "compress", "export")  # fmt: skip
+STAGES = ("compose", "ingest", "embed", "quality", "split", "augment", "synthesize", "baseline", "train", "calibrate", "evaluate", "explain",
+          "robustness", "ood", "compress", "export", "certify", "assure")  # fmt: skip
+CALIBRATE = {"coverage": 0.9, "conformal": "lac", "costs": None}
+EVALUATE = {"mistakes": 6, "kinds": 2, "each": 4, "groups": ["class", "group", "confidence", "brightness"], "smallest_group": 5,
+            "human": None}
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -149,12 +152,12 @@ def empty(directory: Path, stage: str) -> Path:
 def artifacts(
     directory: Path, *, classes: list[str], task: str = "classification", card: dict[str, Any] | None = None, count: int = 320
 ) -> dict[str, Path]:
-    """Every directory that report reads; compose, ingest, embed, split, baseline, train and evaluate are real ones."""
-    from pipeline.stages import baseline, evaluate
+    """Every directory that report reads; compose, ingest, embed, split, baseline, train, calibrate and evaluate are real ones."""
+    from pipeline.stages import baseline, calibrate, evaluate
 
     cfg: dict[str, Any] = {
         "task": option("task", task), "seed": 0, "threads": 1,
-        "intervals": {"resamples": 100, "coverage": 0.95}, "evaluate": {"mistakes": 12},
+        "intervals": {"resamples": 100, "coverage": 0.95}, "calibrate": CALIBRATE, "evaluate": {**EVALUATE, "mistakes": 12},
         "baseline": {name: option("baseline", name) for name in ("majority", "linear", "svm")},
     }  # fmt: skip
     made = {"ingest": ingest(directory, classes=classes, card=card, count=count)}
@@ -169,6 +172,10 @@ def artifacts(
     inputs = {name: made[name] for name in ("ingest", "split")}
     baseline.run(cfg, artifact.begin(directory / "baseline"), embed=made["embed"], **inputs)
     made["baseline"] = publish(directory, "baseline", {**inputs, "embed": made["embed"]})
-    evaluate.run(cfg, artifact.begin(directory / "evaluate"), train=made["train"], **inputs)
-    made["evaluate"] = publish(directory, "evaluate", {**inputs, "train": made["train"]})
+    inputs = {**inputs, "train": made["train"]}
+    calibrate.run(cfg, artifact.begin(directory / "calibrate"), **inputs)
+    made["calibrate"] = publish(directory, "calibrate", inputs)
+    inputs = {**inputs, "calibrate": made["calibrate"]}
+    evaluate.run(cfg, artifact.begin(directory / "evaluate"), **inputs)
+    made["evaluate"] = publish(directory, "evaluate", inputs)
     return {stage: made.get(stage) or empty(directory, stage) for stage in STAGES}

@@ -63,7 +63,7 @@ def _step(cfg: dict[str, Any], root: Path) -> Any:
     import torch
 
     from pipeline.core.parts import build
-    from pipeline.training.material import is_cached
+    from pipeline.training.inputs import is_cached
 
     data = root / "data"
     for stage, file in (("ingest", "card.json"), ("split", "statistics.json"), ("embed", "manifest.json")):

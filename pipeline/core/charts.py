@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core import scores
-from pipeline.core.pictures import BLUE, GREY, INK, ORANGE, PALETTE, RED, figure, grid, save, shorten
+from pipeline.core.pictures import BLUE, GREY, INK, ORANGE, PALETTE, figure, grid, save, shorten
 
 FEW = 4  # curves; with more of them the legend stands beside the plot and lines are thinner
 MANY = 12  # curves; of more classes only the worst are drawn
@@ -78,26 +78,6 @@ def precision_recall(curves: Sequence[Curve], path: Path, *, dpi: int) -> Path:
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
     _unit_square(axes, corner="lower left")
-    return save(fig, path, dpi)
-
-
-def reliability(table: NDArray[Any], path: Path, *, dpi: int) -> Path:
-    """Share right against confidence, with counts; rows of `table` as `scores.calibration` returns them."""
-    fig = figure(4.6, 4.8)
-    top, bottom = fig.subplots(2, 1, height_ratios=[3.4, 1], sharex=True)
-    count, confidence, right = table.T
-    top.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="perfect calibration")
-    top.vlines(confidence, np.minimum(confidence, right), np.maximum(confidence, right), color=RED, alpha=0.35, linewidth=2)
-    top.plot(confidence, right, color=BLUE, marker="o", markersize=4, label="this model")
-    top.set_ylabel("share right")
-    top.set_ylim(-0.02, 1.02)
-    top.legend(loc="upper left")
-    bottom.bar(confidence, count, width=0.022, color=BLUE)
-    bottom.set_xlabel("confidence of the prediction")
-    bottom.set_ylabel("samples")
-    bottom.set_xlim(0, 1.02)
-    grid(top)
-    grid(bottom, "y")
     return save(fig, path, dpi)
 
 

@@ -213,20 +213,55 @@ ScoreOf = Callable[["Tensor"], "Tensor"]
 
 
 class Attack(Protocol):
-    """A perturbation inside eps (L-infinity, pixels in [0, 1]) that raises the loss; x is untouched, seeded by rng."""
+    """A perturbation inside a ball of radius eps (pixels in [0, 1]) that raises the loss; x is untouched, seeded by rng."""
 
     eps: float
+    norm: str  # linf or l2: of the ball
     radii: Sequence[float]  # multiples of eps at which robustness draws its curve
 
     def __call__(self, loss_of: LossOf, x_BCHW: "Tensor", rng: "torch.Generator") -> "Tensor":
-        """Adversarial images of the same shape. `loss_of(x)` is the loss of each sample, (B,)."""
+        """Adversarial images of the same shape. `loss_of(x)` is the loss of each sample, (B,); see pipeline.attack."""
 
 
 class Explainer(Protocol):
-    """A map of what the score depends on."""
+    """A map of what the score depends on: the score of one class, held while the image changes, or of a value."""
 
     def __call__(self, score_of: ScoreOf, x_BCHW: "Tensor") -> "Tensor":
         """Maps (B, H, W), finite. `score_of(x)` is (B,); a module that has layers to look into is `score_of.model`."""
+
+
+class Detector(Protocol):
+    """How unlike the training data an input is; `pipeline.outlier.view` has what it looks at (Known, Seen) and returns (Fitted).
+
+    Attributes:
+        needs: of "classes" (logits of a classifier), "features" (what enters the last linear layer) and "gradients" (a network
+            that can be differentiated, and the images themselves).
+    """
+
+    needs: Sequence[str]
+
+    def fit(self, known: Any) -> Any:
+        """A `Fitted`: `score(seen)` is (B,) and larger for what is more unlike; `state` is tensors alone."""
+
+    def graph(self, state: "Mapping[str, Tensor]") -> "nn.Module | None":
+        """The same score as a module `(logits_BK, features_BD) -> (B,)` that travels with the export; None where it cannot."""
+
+
+class Verifier(Protocol):
+    """Bounds of the outputs of a `pipeline.verification.graph.Graph` over a `Box` of images; `margins` there says which are asked for.
+
+    Attributes:
+        tightness: a verifier of a larger one is never looser.
+    """
+
+    tightness: int
+
+    def lower(self, graph: Any, box: Any, weights_BSK: "Tensor") -> "Tensor":
+        """Lower bounds (B, S) of linear functions of the raw outputs, for every image of the box.
+
+        Raises:
+            Unboundable: a layer cannot be bounded; nothing is proven then.
+        """
 
 
 class Compressor(Protocol):
@@ -239,11 +274,27 @@ class Compressor(Protocol):
         """
 
 
+class Loaded(Protocol):
+    """An exported model, opened in its runtime."""
+
+    def __call__(self, pixels_BHWC: Pixels) -> Floats:
+        """Decoded predictions (B, K) of uint8 images (B, H, W, C)."""
+
+    def answers(self, pixels_BHWC: Pixels) -> dict[str, NDArray[Any]]:
+        """Every output by name: `prediction`, and what else it was saved with."""
+
+
 class Exporter(Protocol):
     """Writes a model for a runtime, with pre- and post-processing inside."""
 
-    def save(self, model: "nn.Module", example_BHWC: "Tensor", directory: Path, metadata: Mapping[str, str]) -> Path:
-        """Write one self-contained file; return its path."""
+    def save(
+        self, model: "nn.Module", example_BHWC: "Tensor", directory: Path, metadata: Mapping[str, str], *,
+        further: Sequence[str] = (),
+    ) -> Path:  # fmt: skip
+        """Write one self-contained file; return its path.
 
-    def load(self, path: Path) -> Callable[[Pixels], Floats]:
-        """A callable from uint8 images (B, H, W, C) to decoded predictions (B, K), in the runtime itself."""
+        `model` gives predictions (B, K), and with `further` a tuple of these and one tensor for each of its names.
+        """
+
+    def load(self, path: Path) -> Loaded:
+        """The file in the runtime itself."""

@@ -7,15 +7,16 @@ the convolution is found by itself; maps are brought to the image's size bilinea
 B batch, C channels, H height, W width.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from pipeline.core.contracts import ScoreOf
 from pipeline.core.errors import PersonError, near_match
+from pipeline.explaining.layers import convolutions
+from pipeline.explaining.score import check_differentiable, check_finite, network_of
 
-OFF = "choose a model with convolutions, or no maps with  explainer=none"
+OFF = "choose a model with convolutions, or other maps, such as  explainer=[integrated_gradients]  or  explainer=[occlusion]"
+STIFF = "choose maps that need no gradient:  explainer=[occlusion]  or  explainer=[lime]"
 
 
 class GradCam:
@@ -37,44 +38,25 @@ class GradCam:
         """
         from captum.attr import LayerAttribution, LayerGradCam
 
-        model = getattr(score_of, "model", None)
-        if not isinstance(model, nn.Module):
-            raise PersonError(f"Grad-CAM looks into a network's layers: expected score_of.model to be one; {OFF}")
+        model = network_of(score_of, method="Grad-CAM", remedy=OFF)
         layer = self._chosen(model, score_of, x_BCHW[:1])
         pixels_BCHW = x_BCHW.detach().clone().requires_grad_()
         with torch.enable_grad():
-            score_B = score_of(pixels_BCHW[:1])
-            if not score_B.requires_grad:
-                raise PersonError(f"the score of this network cannot be differentiated with respect to its input: {OFF}")
             map_B1hw = LayerGradCam(score_of, layer).attribute(pixels_BCHW, relu_attributions=True)
         whole_B1HW = LayerAttribution.interpolate(map_B1hw.detach(), tuple(x_BCHW.shape[2:]), interpolate_mode="bilinear")
-        whole_BHW: Tensor = whole_B1HW[:, 0].float()
-        if not bool(torch.isfinite(whole_BHW).all()):
-            raise PersonError("Grad-CAM gave values that are not finite: the network's activations overflow; train it again")
-        return whole_BHW
+        return check_finite(whole_B1HW[:, 0].float(), method="Grad-CAM")
 
     def _chosen(self, model: nn.Module, score_of: ScoreOf, x_1CHW: Tensor) -> nn.Module:
-        """The named layer, or the last convolution that still sees places."""
+        """The named layer, or the last convolution that still sees places; the score is seen to have a gradient on the way."""
         named = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
         if not named:
             raise PersonError(f"Grad-CAM needs a network with convolutions, and {type(model).__name__} has none: {OFF}")
         if self.layer is not None:
             if self.layer not in named:
                 raise PersonError(f"explainer.layer: there is no convolution {self.layer!r}; {near_match(self.layer, named)}")
+            check_differentiable(score_of, x_1CHW, method="Grad-CAM", remedy=STIFF)
             return named[self.layer]
-        seen: list[nn.Module] = []
-
-        def note(module: nn.Module, _: Any, output: Tensor) -> None:
-            if output.shape[2] * output.shape[3] > 1:
-                seen.append(module)
-
-        handles = [module.register_forward_hook(note) for module in named.values()]
-        try:
-            with torch.no_grad():
-                score_of(x_1CHW)
-        finally:
-            for handle in handles:
-                handle.remove()
+        seen = convolutions(model, lambda: check_differentiable(score_of, x_1CHW, method="Grad-CAM", remedy=STIFF))
         if not seen:
             raise PersonError(f"every convolution of {type(model).__name__} has an output of 1x1 for this image size: {OFF}")
-        return seen[-1]
+        return seen[-1][1]

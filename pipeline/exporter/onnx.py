@@ -6,13 +6,14 @@ B batch, H height, W width, C channels, K columns of a decoded prediction.
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.core.errors import PersonError
@@ -43,21 +44,26 @@ class Onnx:
         self.opset = opset
         self.optimize = optimize
 
-    def save(self, model: nn.Module, example_BHWC: Tensor, directory: Path, metadata: Mapping[str, str]) -> Path:
+    def save(
+        self, model: nn.Module, example_BHWC: Tensor, directory: Path, metadata: Mapping[str, str], *, further: Sequence[str] = ()
+    ) -> Path:  # fmt: skip
         """Write `model.onnx`; the same network gives the same bytes in whatever folder.
 
         Args:
-            model: uint8 images (B, H, W, C) -> decoded predictions (B, K), in evaluation mode.
+            model: uint8 images (B, H, W, C) -> decoded predictions (B, K), or a tuple of these and further tensors.
+                It is in evaluation mode.
             example_BHWC: two or more images of the stored size; their values do not matter.
             directory: where to write.
             metadata: facts for whoever uses the file, stored in it.
+            further: names of the further outputs.
         """
         import onnx
 
         with _quiet(), torch.no_grad():
             program: Any = torch.onnx.export(
                 model, (example_BHWC,), dynamo=True, opset_version=self.opset, optimize=self.optimize, external_data=False,
-                input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
+                input_names=[INPUT], output_names=[OUTPUT, *further], dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
             )  # fmt: skip
         proto = program.model_proto
         _anonymise(proto)
@@ -68,12 +74,8 @@ class Onnx:
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return path
 
-    def load(self, path: Path) -> Callable[[Pixels], Floats]:
-        """Open the file in ONNX Runtime on the CPU, with OMP_NUM_THREADS threads.
-
-        Returns:
-            A callable from uint8 images (B, H, W, C) to decoded predictions (B, K), float32.
-        """
+    def load(self, path: Path) -> "Opened":
+        """Open the file in ONNX Runtime on the CPU, with OMP_NUM_THREADS threads."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -81,13 +83,28 @@ class Onnx:
         options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return Opened(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
 
-        def run(pixels_BHWC: Pixels) -> Floats:
-            answer: Floats = session.run([OUTPUT], {INPUT: np.ascontiguousarray(pixels_BHWC)})[0]
-            return answer
 
-        return run
+class Opened:
+    """A file in ONNX Runtime.
+
+    Args:
+        session: the open file.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def __call__(self, pixels_BHWC: Pixels) -> Floats:
+        """Decoded predictions (B, K), float32, of uint8 images (B, H, W, C)."""
+        answer: Floats = self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(pixels_BHWC)})[0]
+        return answer
+
+    def answers(self, pixels_BHWC: Pixels) -> dict[str, NDArray[Any]]:
+        """Every output by name: `prediction`, and what else the file was saved with."""
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, {INPUT: np.ascontiguousarray(pixels_BHWC)}), strict=True))
 
 
 def _anonymise(proto: "onnx.ModelProto") -> None:

@@ -40,18 +40,26 @@ class Gate:
         return self.value >= self.limit if self.least else self.value <= self.limit
 
 
-def check_waivers(waivers: Mapping[str, str], gates: Sequence[str]) -> None:
+def check_waivers(
+    waivers: Mapping[str, str], gates: Sequence[str], *, key: str = "quality.waivers", what: str = "the data may be used"
+) -> None:
     """Hold waivers to naming a gate and a reason.
+
+    Args:
+        waivers: gate -> reason, "" for none.
+        gates: names of all gates.
+        key: where the waivers stand in conf.
+        what: is to be justified.
 
     Raises:
         PersonError: an unknown gate, or a reason of less than three words.
     """
     for name, reason in waivers.items():
         if name not in gates:
-            raise PersonError(f"quality.waivers names the gate {name!r}, which does not exist: {near_match(name, gates)}")
+            raise PersonError(f"{key} names the gate {name!r}, which does not exist: {near_match(name, gates)}")
         if reason and (len(reason.split()) < WORDS or len(reason.strip()) < LETTERS):
             raise PersonError(
-                f"quality.waivers.{name} must say why the data may be used all the same, in at least {WORDS} words and {LETTERS} "
+                f"{key}.{name} must say why {what} all the same, in at least {WORDS} words and {LETTERS} "
                 f"letters (it stands on the first page of the report): received {reason!r}"
             )
 

@@ -1,74 +1,72 @@
-"""Maps of what the model looks at, on test samples that it gets most right and most wrong, with a control.
+"""What the model looks at: maps by several explainers, the checks that say whether they can be believed, and a look inside.
 
-The control (Adebayo et al. 2018) compares the maps with those of the same network with shuffled weights: maps that stay the
-same do not show what was learnt.
-
-B batch, C channels, H height, W width, K outputs, N samples.
+Letters: N samples, M prototypes (training samples), K outputs.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pipeline.core import pictures
 from pipeline.core.artifact import read_json, write_json
-from pipeline.core.keyed import seed
+from pipeline.core.errors import PersonError
 from pipeline.core.parts import build, is_off
-from pipeline.core.section import Picture, Section, Table, write_section
-from pipeline.training.predict import BATCH, GRADIENT_BATCH, Scored, predict, to_batch
-from pipeline.training.sanity import randomised, rank_correlation
+from pipeline.core.section import Cell, Picture, Section, Table, write_section
+from pipeline.explaining import inside, judging, measuring, pages
+from pipeline.explaining.faithfulness import gain
+from pipeline.explaining.measuring import Case, Cues, Maps
+from pipeline.training.predict import predict, to_batch
 from pipeline.training.saved_model import load_model
 from pipeline.training.subset import Subset, read_subset
 
-DPI = 110
-CONTROLS = 3  # networks with shuffled weights
-ALIKE = 0.5  # mean rank correlation with the control from which a reader is warned
-SHOWN = 6  # samples on the picture of the control
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Maps of the trained network and of the controls.
-
-    Attributes:
-        trained: (N, H, W).
-        control: of the first control, (N, H, W).
-        correlation: of the trained maps with those of each control, (CONTROLS, N).
-    """
-
-    trained: NDArray[np.float32]
-    control: NDArray[np.float32]
-    correlation: NDArray[np.float64]
+SHOWN = 6  # samples on the picture of the control, and cues on that of the cue
+PICTURES = (
+    "maps.png", "faithfulness.png", "control.png", "cue.png", "ascent.png", "filters.png", "activations.png", "neighbours.png",
+)  # fmt: skip
+TITLE = "What the model looks at"
 
 
 def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Path) -> str:
-    """Explain `explain.count` test samples; write `maps.npy`, `ids.txt`, `sanity.json`, the pictures and the section."""
+    """Explain `explain.count` test samples; write the maps, `metrics.json`, `checks.json`, the pictures and the section.
+
+    Raises:
+        PersonError: the test or train split is too small, or an explainer cannot explain this network.
+    """
     card = read_json(ingest / "card.json")
-    if is_off(cfg["explainer"]):
+    nodes = {name: node for name, node in (cfg["explainer"] or {}).items() if not is_off(node)}
+    if not nodes:
         return _none(out, card)
     task = build(cfg["task"], card=card)
     model = load_model(train).requires_grad_(requires_grad=False)
-    drawn = read_subset(task, ingest, split, ["test"])
-    test = drawn.spread(int(cfg["explain"]["candidates"]), int(cfg["seed"]), "explain")
+    case = Case(model, task, {name: build(node) for name, node in nodes.items()}, cfg["explain"], int(cfg["seed"]))
+    test, pool = (_drawn(case, ingest, split, name) for name in ("test", "train"))
     prediction = predict(model, task, test.pixels(), total=len(test), what="predicting")
-    rows, right = choose(task.errors(prediction, test.truth), int(cfg["explain"]["count"]))
-    chosen, shown = test.take(rows), prediction[rows]
-    maps = _maps(build(cfg["explainer"]), model, task, chosen, seed_=int(cfg["seed"]))
-    np.save(out / "maps.npy", maps.trained)
-    (out / "ids.txt").write_text("".join(f"{identity}\n" for identity in chosen.ids), encoding="utf-8")
-    per_sample = [float(value) for value in maps.correlation.mean(axis=0).round(6)]
-    write_json(out / "sanity.json", {"spearman": dict(zip(chosen.ids, per_sample, strict=True)), "controls": CONTROLS})
-    _draw(chosen, task, shown, maps=maps, out=out)
-    return write_section(out, _section(maps, right=right, wrong=len(rows) - right))
+    rows, right = choose(task.errors(prediction, test.truth), int(case.options["count"]))
+    chosen, said = test.take(rows), prediction[rows]
+    x_NCHW = to_batch(list(chosen.pixels()))
+    maps, others = measuring.maps_and_controls(case, x_NCHW)
+    curves = measuring.curves(case, x_NCHW, maps, chosen.ids)
+    cues = measuring.cues(case, to_batch(list(pool.spread(_cue_images(case), case.seed, "cue").pixels())))
+    limits = judging.Limits(case.options["alike"], case.options["found"], **_measure(cfg))
+    alike = measuring.correlations(maps, others)
+    verdicts = []
+    for name in maps:
+        gain_N = np.asarray([gain(curve) for curve in curves[name]])
+        verdicts.append(judging.judge(name, gain_N, alike[name], cues.found[name], groups=chosen.groups, limits=limits))
+    _publish(chosen, maps, verdicts, out)
+    _draw_maps(task, chosen, said, maps=maps, others=others, out=out)
+    pages.curves(curves, out / "faithfulness.png")
+    _draw_cues(cues, out / "cue.png")
+    facts = _look_inside(case, chosen, said, pool=pool, out=out)
+    warnings = judging.warnings(verdicts, limits, cues.told)
+    counts = {"right": right, "wrong": len(rows) - right, "train": len(pool), "all": len(test)}
+    return write_section(out, _section(case, verdicts, facts, warnings=warnings, counts=counts))
 
 
 def choose(badness_N: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], int]:
-    """Rows to explain: half the most right ones, best first, then the most wrong ones, worst first.
+    """Rows to explain: the most right one, the most wrong one, the second most right one, and so on.
 
     Returns:
         The rows, and how many of them are of the first kind.
@@ -76,82 +74,121 @@ def choose(badness_N: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64
     order = np.argsort(badness_N, kind="stable")
     count = min(count, len(order))
     right = count - count // 2
-    return np.concatenate([order[:right], order[::-1][: count // 2]]).astype(np.int64), right
+    rows = np.empty(count, dtype=np.int64)
+    rows[0::2], rows[1::2] = order[:right], order[::-1][: count // 2]
+    return rows, right
 
 
-def _maps(explainer: Any, model: nn.Module, task: Any, chosen: Subset, *, seed_: int) -> Maps:
-    def explained(network: nn.Module) -> NDArray[np.float32]:
-        score_of = Scored(network, task)
-        parts = [explainer(score_of, to_batch(list(batch))) for batch in chosen.batches(GRADIENT_BATCH)]
-        found_NHW: NDArray[np.float32] = torch.cat(parts).numpy().astype(np.float32)
-        return found_NHW
-
-    trained = explained(model)
-    x_BCHW = to_batch(list(chosen.pixels())[:BATCH])
-    others = []
-    for number in range(CONTROLS):
-        rng = torch.Generator().manual_seed(seed(seed_, "explain", number))
-        others.append(explained(randomised(model, x_BCHW, rng)))
-    return Maps(trained, others[0], np.stack([rank_correlation(trained, other) for other in others]))
+def _drawn(case: Case, ingest: Path, split: Path, name: str) -> Subset:
+    whole = read_subset(case.task, ingest, split, [name])
+    if len(whole) < 2:
+        raise PersonError(f"the {name} split holds {len(whole)} samples, and explaining needs two: set a larger {name} share")
+    return whole.spread(int(case.options["candidates" if name == "test" else "prototypes"]), case.seed, "explain")
 
 
-def _draw(chosen: Subset, task: Any, prediction: NDArray[np.float32], *, maps: Maps, out: Path) -> None:
-    images: list[NDArray[Any]] = []
-    titles: list[str] = []
-    for pixels_HWC, map_HW, row, truth in zip(chosen.pixels(), maps.trained, prediction, chosen.truth, strict=True):
-        images += [pixels_HWC, overlay(pixels_HWC, map_HW)]
-        titles += [f"true: {task.truth_text(truth)}", f"says: {task.text(row)}"]
-    pictures.sheet(images, titles, out / "maps.png", columns=6, dpi=DPI)
-    images, titles = [], []
-    for pixels_HWC, map_HW, other_HW in list(zip(chosen.pixels(), maps.trained, maps.control, strict=True))[:SHOWN]:
-        images += [pixels_HWC, overlay(pixels_HWC, map_HW), overlay(pixels_HWC, other_HW)]
-        titles += ["image", "trained", "shuffled weights"]
-    pictures.sheet(images, titles, out / "sanity.png", columns=6, dpi=DPI)
+def _cue_images(case: Case) -> int:
+    return 2 * int(case.options["cues"]) + int(case.options["probes"])
 
 
-def overlay(pixels_HWC: NDArray[np.uint8], map_HW: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The image in grey under its map in colour, float (H, W, 3); each map is scaled to its own maximum."""
-    import matplotlib as mpl
-
-    grey_HW = pixels_HWC.astype(np.float32).mean(axis=2) / 255
-    top = float(map_HW.max())
-    share_HW = np.clip(map_HW / top, 0, 1) if top > 0 else np.zeros_like(map_HW)
-    colour_HWC = np.asarray(mpl.colormaps["inferno"](share_HW))[..., :3]
-    weight_HW1 = 0.65 * share_HW[..., None]
-    mixed_HWC: NDArray[np.float32] = (grey_HW[..., None] * (1 - weight_HW1) + colour_HWC * weight_HW1).astype(np.float32)
-    return mixed_HWC
+def _measure(cfg: dict[str, Any]) -> dict[str, Any]:
+    return {"resamples": cfg["intervals"]["resamples"], "coverage": cfg["intervals"]["coverage"], "seed": int(cfg["seed"])}
 
 
-def _section(maps: Maps, *, right: int, wrong: int) -> Section:
-    mean = float(maps.correlation.mean())
-    flat = int((maps.trained.reshape(len(maps.trained), -1).std(axis=1) == 0).sum())
-    warnings = []
-    if mean > ALIKE:
-        warnings.append(
-            f"The maps hardly depend on what was learnt: rank correlation {mean:.2f} with maps of shuffled weights "
-            "(1 = the same). Do not read them as reasons."
-        )
-    if flat:
-        warnings.append(f"{flat} of {len(maps.trained)} maps are empty: nothing at that layer speaks for the score.")
+def _publish(chosen: Subset, maps: Maps, verdicts: list[judging.Verdict], out: Path) -> None:
+    np.save(out / "maps.npy", np.stack(list(maps.values())))
+    (out / "ids.txt").write_text("".join(f"{identity}\n" for identity in chosen.ids), encoding="utf-8")
+    write_json(out / "metrics.json", {verdict.name: verdict.numbers for verdict in verdicts})
+    checks = {verdict.name: {"failed": verdict.failed, "unchecked": verdict.unchecked} for verdict in verdicts}
+    passed = sum(not verdict.failed for verdict in verdicts) / len(verdicts)
+    write_json(out / "checks.json", {"order": list(maps), "explainers": checks, "passed": passed})
+
+
+def _draw_maps(task: Any, chosen: Subset, said: NDArray[np.float32], *, maps: Maps, others: Maps, out: Path) -> None:
+    images = list(chosen.pixels())
+    truths = [f"true: {task.truth_text(truth)}\nsays: {task.text(row)}" for truth, row in zip(chosen.truth, said, strict=True)]
+    names = [[name] * len(images) for name in maps]
+    pages.beside(images, list(maps.values()), out / "maps.png", first=truths, rest=names)
+    shown = min(SHOWN, *(made.shape[1] for made in others.values()))
+    columns = [column for name in maps for column in (maps[name], others[name][0])]
+    titles = [title for name in maps for title in ([name] * shown, ["shuffled weights"] * shown)]
+    pages.beside(images[:shown], columns, out / "control.png", first=["image"] * shown, rest=titles)
+
+
+def _draw_cues(cues: Cues, path: Path) -> None:
+    images = [inside.shown(x_CHW) for x_CHW in cues.planted.with_NCHW[:SHOWN]]
+    titles = [[f"{name}: {'found' if hit else 'missed'}" for hit in cues.found[name].hits] for name in cues.maps]
+    pages.beside(images, list(cues.maps.values()), path, first=["planted cue"] * len(images), rest=titles)
+
+
+def _look_inside(case: Case, chosen: Subset, said: NDArray[np.float32], *, pool: Subset, out: Path) -> list[str]:
+    """Draw what the network sees inside; return sentences with the numbers."""
+    images, prototypes = list(chosen.pixels()), list(pool.pixels())
+    x_NCHW, x_MCHW = to_batch(images), to_batch(prototypes)
+    climbs = inside.climbs(case, x_NCHW[:1], inside.goals_of(case.task, said.shape[1]))
+    write_json(out / "ascent.json", {climb.title: [round(float(value), 6) for value in climb.score_S] for climb in climbs})
+    titles = [f"{climb.title}\n{climb.score_S[0]:.3g} to {climb.score_S[-1]:.3g}" for climb in climbs]
+    pages.rows([climb.image_HWC for climb in climbs], titles, 8, out / "ascent.png")
+    filters, share = inside.draw_filters(case, x_NCHW[:1], out / "filters.png")
+    inside.draw_layers(case, x_NCHW[:1], out / "activations.png")
+    near = inside.neighbours(case, x_NCHW, x_MCHW, prediction_NK=said, truth_M=pool.truth)
+    says = [f"says: {case.task.text(row)}" for row in said]
+    truths = [str(case.task.truth_text(truth)) for truth in pool.truth]
+    inside.draw_neighbours(near, images, prototypes, says=says, truths=truths, path=out / "neighbours.png")
+    count = near.rows.shape[1]
+    text = [(f"Were the truths of the {count} nearest of {len(pool)} training samples right, the predictions would have a "
+             f"mean error of {near.own:.3g}; with those of all of them of {near.chance:.3g}. What is near inside the network "
+             "should be alike in truth.")]  # fmt: skip
+    if share is not None:
+        text.append(f"{share:.0%} of the {filters} filters of the first layer are smoother than chance (5 % of noise would be).")
+    return text
+
+
+def _section(
+    case: Case, verdicts: list[judging.Verdict], facts: list[str], *, warnings: list[str], counts: dict[str, int]
+) -> Section:
+    rows: list[list[Cell]] = [[verdict.name, *judging.cells(verdict)] for verdict in verdicts]
+    options = case.options
     table = Table(
-        caption=f"Control: Spearman's rank correlation with the maps of {CONTROLS} networks with shuffled weights",
-        columns=["samples", "mean", "lowest", "highest"],
-        rows=[[len(maps.trained), mean, float(maps.correlation.min()), float(maps.correlation.max())]],
-    )
-    shown = [
-        Picture("maps.png", f"What the score depends on: {right} test samples that the model gets most right, then {wrong} "
-                            "that it gets most wrong. Bright means more; each map has its own scale."),
-        Picture("sanity.png", "The same maps beside those of the network with shuffled weights, which should look different."),
-    ]  # fmt: skip
-    summary = f"{len(maps.trained)} maps; rank correlation with maps of shuffled weights {mean:.2f} (0 = unlike, 1 = the same)"
-    text = ["A map shows where the score would change, not why; it is no proof that the model uses the right evidence."]
-    return Section("What the model looks at", summary, text=text, warnings=warnings, tables=[table], pictures=shown)
+        f"Three checks of each explainer on {counts['right'] + counts['wrong']} samples, with intervals: whether its maps are "
+        f"faithful (above 0), unlike those of shuffled weights (networks: {options['controls']}, samples: "
+        f"{options['controlled']}; at most {options['alike']:g}), and find a planted cue (images: {verdicts[0].cues}; "
+        f"at least {options['found']:.0%})",
+        ["explainer", "insertion - deletion", "rank correlation with shuffled", "cue found", "map on the cue", "verdict"], rows,
+    )  # fmt: skip
+    about = (f"The samples are those of {counts['all']} from the test split that the model gets most right ({counts['right']}) "
+             f"and most wrong ({counts['wrong']}). A map shows what the score of the predicted class depends on, not why; it is "
+             "no proof that the model uses the right evidence.")  # fmt: skip
+    captions = _captions(case, verdicts, counts)
+    shown = [Picture(name, captions[name]) for name in PICTURES]
+    line = judging.summary(verdicts, counts["right"] + counts["wrong"])
+    return Section(TITLE, line, text=[about, *facts], warnings=warnings, tables=[table], pictures=shown)
+
+
+def _captions(case: Case, verdicts: list[judging.Verdict], counts: dict[str, int]) -> dict[str, str]:
+    area, steps = verdicts[0].numbers["cue_area"]["value"], case.options["ascent_steps"]
+    return {
+        "maps.png": "What the score depends on: in turn a sample that the model gets most right and one that it gets most wrong. "
+                    "Bright speaks for the predicted class; each map has its own scale.",
+        "faithfulness.png": "The score while regions go, the most important first (deletion), and while they come back to a "
+                            "blurred image (insertion). The more area between the curves, the better the map; dotted is chance.",
+        "control.png": "Maps of the model beside those of the same network with shuffled weights, which must look different.",
+        "cue.png": f"A checkered square ({area:.0%} of the image) at a random place that a probe of this network was fitted to "
+                   "tell: a map must be brightest on it.",
+        "ascent.png": f"Images that excite the network after {steps} steps of gradient ascent from grey noise, and a test image "
+                      "in which a middle layer sees more of what it sees (deep dream); scores before and after.",
+        "filters.png": "What the first layer looks for: its weights, grey is zero.",
+        "activations.png": "What layers of rising depth answer to one image: the channels that vary most.",
+        "neighbours.png": f"Test samples, and the nearest of {counts['train']} training samples in what the network knows before "
+                          "its last layer.",
+    }  # fmt: skip
 
 
 def _none(out: Path, card: dict[str, Any]) -> str:
-    np.save(out / "maps.npy", np.zeros((0, card["height"], card["width"]), dtype=np.float32))
+    np.save(out / "maps.npy", np.zeros((0, 0, card["height"], card["width"]), dtype=np.float32))
     (out / "ids.txt").write_text("", encoding="utf-8")
-    write_json(out / "sanity.json", {"spearman": {}, "controls": 0})
-    for name in ("maps.png", "sanity.png"):
+    write_json(out / "metrics.json", {})
+    write_json(out / "checks.json", {"order": [], "explainers": {}, "passed": None})
+    write_json(out / "ascent.json", {})
+    for name in PICTURES:
         pictures.placard("explainer: none", out / name)
-    return write_section(out, Section(title="What the model looks at", summary="no maps (explainer: none)"))
+    return write_section(out, Section(title=TITLE, summary="no maps (explainer: none)"))

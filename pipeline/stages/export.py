@@ -22,10 +22,13 @@ from pipeline.core.progress import track
 from pipeline.core.record import Floats, Pixels
 from pipeline.core.section import Cell, Section, Table, write_section
 from pipeline.core.table import write_csv
+from pipeline.outlier.watch import load_watch
 from pipeline.training.deploy import deploy
 from pipeline.training.predict import predict, to_batch
 from pipeline.training.saved_model import load_model
+from pipeline.training.seen import examples
 from pipeline.training.subset import Subset, read_subset
+from pipeline.training.watched import Agreement, compare_watch, gate_watch
 
 TIMED_BATCHES = (1, 32)
 PATIENCE = 10.0  # seconds for one latency; fewer calls are made when they would take longer
@@ -44,30 +47,38 @@ class Parity:
     top1_flips: int
 
 
-def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Path) -> str:
-    """Export, compare, time; write `model.onnx`, `parity.csv`, `metrics.json`, `timings.json` and the section.
+def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Path, ood: Path) -> str:
+    """Export with the chosen detector of unknown inputs, compare, time.
+
+    It writes `model.onnx`, `parity.csv`, `metrics.json`, `timings.json` and the section.
 
     Raises:
-        PersonError: the exported model is not equal to the trained one; the message holds the table.
+        PersonError: the exported model, or its detector, is not equal to the trained one; the message holds the numbers.
     """
     if is_off(cfg["exporter"]):
         return _none(out)
     options, card = cfg["export"], read_json(ingest / "card.json")
     task = build(cfg["task"], card=card)
     exporter, model = build(cfg["exporter"]), load_model(train)
-    path = deploy(model, task, card, exporter=exporter, directory=out)
+    watch = load_watch(ood, model, cfg["detector"] or {}, examples(card))
+    path = deploy(model, task, card, exporter=exporter, directory=out, watch=watch)
     exported = exporter.load(path)
     subset, wanted = _samples(task, ingest, split, int(options["parity_samples"])), int(options["parity_samples"])
     trained = predict(model, task, subset.pixels(), total=len(subset), what="trained model")
     rows, answers = compare(trained, exported, subset, options["batch_sizes"])
-    gate(rows, trained, tolerance=float(options["tolerance"]))
+    tolerance = float(options["tolerance"])
+    gate(rows, trained, tolerance=tolerance)
+    watched = None if watch is None else compare_watch(watch, exported, subset, tolerance=tolerance)
+    if watched is not None:
+        gate_watch(watched, tolerance=tolerance)
     before, after = (task.metrics(found, subset.truth, subset.weight) for found in (trained, answers))
-    gate_metric(task.headline, before, after, limit=max(float(options["tolerance"]), 1 / len(subset)))
+    gate_metric(task.headline, before, after, limit=max(tolerance, 1 / len(subset)))
     write_csv(out / "parity.csv", COLUMNS, [list(asdict(row).values()) for row in rows])
     facts = {"samples": len(subset), "size_bytes": path.stat().st_size, "max_abs_diff": max(row.max_abs_diff for row in rows)}
-    write_json(out / "metrics.json", {**facts, "trained": _finite(before), "exported": _finite(after)})
+    unknown = {} if watched is None else watched.facts()
+    write_json(out / "metrics.json", {**facts, "unknown": unknown, "trained": _finite(before), "exported": _finite(after)})
     write_json(out / "timings.json", _timings(model, task, exported, subset, repeats=int(options["timing_repeats"])))
-    return write_section(out, _section(task, rows, (before, after), size=path.stat().st_size, wanted=wanted))
+    return write_section(out, _section(task, rows, (before, after), size=path.stat().st_size, wanted=wanted, watched=watched))
 
 
 def _samples(task: Any, ingest: Path, split: Path, count: int) -> Subset:
@@ -162,7 +173,8 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _section(
-    task: Any, rows: list[Parity], metrics: tuple[dict[str, float], dict[str, float]], *, size: int, wanted: int
+    task: Any, rows: list[Parity], metrics: tuple[dict[str, float], dict[str, float]], *, size: int, wanted: int,
+    watched: Agreement | None,
 ) -> Section:  # fmt: skip
     worst, count = max(row.max_abs_diff for row in rows), rows[0].samples
     cells: list[list[Cell]] = [
@@ -185,7 +197,19 @@ def _section(
     ]
     summary = f"equal to the trained model on {count} samples at batch sizes {', '.join(str(row.batch_size) for row in rows)} "
     summary += f"(largest difference {worst:.1e}, 0 other classes), {size / 1e6:.2f} MB"
+    if watched is not None:
+        tables.append(_watch_table(watched))
+        text.append("Its outputs unknown_score and unknown say of each image whether it is like the training data.")
+        summary += f"; the detector {watched.detector} travels with it"
     return Section("Export", summary, text=text, warnings=warnings, tables=tables)
+
+
+def _watch_table(found: Agreement) -> Table:
+    return Table(
+        f"The detector {found.detector} in both, on the same {found.samples} samples",
+        ["largest difference of a score", "spread of the scores", "other flags", "called unknown"],
+        [[f"{found.max_abs_diff:.2e}", f"{found.spread:.3g}", found.other_flags, found.flagged]],
+    )
 
 
 def _none(out: Path) -> str:

@@ -5,7 +5,7 @@ and knows nothing of any stage but where the headline, the baselines, the data c
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from pipeline.core.section import SECTION, Section, read_section, write_section
 PAGE = "report.html.j2"
 CARD = "report.md.j2"
 BUDGET = 7_500_000  # characters of all pictures in the page
+FIRST = ("assure",)
+BEHIND = {"quality": "ingest", "calibrate": "evaluate", "certify": "robustness"}  # section -> the one that it belongs behind
 HUB_LICENSES = {
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
     "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-4.0", "gpl-2.0", "gpl-3.0", "lgpl-3.0", "odbl", "pddl", "unlicense",
@@ -77,6 +79,7 @@ def gather(directories: Mapping[str, Path], *, width: int) -> dict[str, Any]:
         "chart": figures.interval_chart([("this model", ours), *rivals.items()]),
         "best": best,
         "config": _config(text),
+        "detector": _detector(directories),
         "headline": headline,
         "lineage": [_lineage(stage, path, code=yaml.safe_load(text)["code"]) for stage, path in directories.items()],
         "metrics": metrics,
@@ -87,7 +90,7 @@ def gather(directories: Mapping[str, Path], *, width: int) -> dict[str, Any]:
         "rivals": rivals,
         "run_id": read_json(directories["train"] / "run.json")["run_id"],
         "said": _said(headline, ours, best, rivals),
-        "sections": {stage: sections[stage] for stage in _after_data(sections) if stage != "compose"},
+        "sections": {stage: sections[stage] for stage in reading_order(sections) if stage != "compose"},
         "experiment": sections["compose"].summary if "compose" in sections else "",
         "slug": slug(card["name"]),
         "hub_license": license_id(card["license"]),
@@ -98,18 +101,31 @@ def gather(directories: Mapping[str, Path], *, width: int) -> dict[str, Any]:
     }
 
 
-def _after_data(stages: Iterable[str]) -> list[str]:
-    """Stages in the order of the DAG, but quality directly behind ingest: both are about the data."""
-    names = [name for name in stages if name != "quality"]
-    place = names.index("ingest") + 1 if "ingest" in names else 0
-    return [*names[:place], *(name for name in stages if name == "quality"), *names[place:]]
+def reading_order(stages: Collection[str]) -> list[str]:
+    """Stages in the order of the DAG, but what was asked of the result first, and what is of one subject together."""
+    names = [name for name in stages if name not in {*FIRST, *BEHIND}]
+    present = set(stages)
+    for name, before in BEHIND.items():
+        if name in present:
+            names.insert(names.index(before) + 1 if before in names else len(names), name)
+    return [*(name for name in FIRST if name in present), *names]
 
 
 def _waived(directories: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Gates on the data that failed and that a person waived with a reason."""
-    path = directories.get("quality", Path()) / "gates.json"
-    gates: list[dict[str, Any]] = read_json(path) if "quality" in directories and path.is_file() else []
-    return [gate for gate in gates if not gate["passed"]]
+    """Gates that failed and that a person waived with a reason: on the data, and on the result."""
+    found = []
+    for stage, kind in (("quality", "Quality"), ("assure", "Assurance")):
+        path = directories.get(stage, Path()) / "gates.json"
+        gates: list[dict[str, Any]] = read_json(path) if stage in directories and path.is_file() else []
+        found += [{**gate, "kind": kind} for gate in gates if not gate["passed"]]
+    return found
+
+
+def _detector(directories: Mapping[str, Path]) -> str:
+    """The detector of unknown inputs that travels with the export; "" for none."""
+    path = directories.get("ood", Path()) / "metrics.json"
+    found = read_json(path).get("shipped", {}) if "ood" in directories and path.is_file() else {}
+    return str(found.get("detector", ""))
 
 
 def verdict(headline: Mapping[str, Any], ours: Mapping[str, float], best: str | None, rivals: Mapping[str, Any]) -> str:

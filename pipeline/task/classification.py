@@ -178,26 +178,20 @@ class Classification:
         return [self.classes[k] for k in truth_N], [self.classes[k] for k in prediction_NK.argmax(axis=1)]
 
     def pictures(self, prediction_NK: NDArray[Any], truth_N: NDArray[Any], directory: Path, dpi: int) -> list[Picture]:
-        """Draw the confusion matrix, ROC, precision-recall and reliability; return what they show."""
-        guess_N = prediction_NK.argmax(axis=1)
-        charts.confusion(truth_N, guess_N, self.classes, directory / "confusion.png", dpi=dpi)
+        """Draw the confusion matrix and, where there is more than one class, ROC and precision-recall; return what they show."""
+        charts.confusion(truth_N, prediction_NK.argmax(axis=1), self.classes, directory / "confusion.png", dpi=dpi)
+        shown = [Picture("confusion.png", "Confusion matrix: rows are the truth, columns the prediction.")]
+        if len(np.unique(truth_N)) < 2:
+            return shown
         kinds = [k for k in ([self._positive] if self.categories == 2 else range(self.categories)) if (truth_N == k).any()]
         ones = [(self.classes[k], prediction_NK[:, k], truth_N == k) for k in kinds]
         charts.roc(ones, directory / "roc.png", dpi=dpi)
         charts.precision_recall(ones, directory / "precision_recall.png", dpi=dpi)
-        table = scores.calibration(prediction_NK.max(axis=1), guess_N == truth_N, bins=self.bin_count, equal_mass=self.equal_mass)
-        charts.reliability(table, directory / "reliability.png", dpi=dpi)
         against = "one against the other" if self.categories == 2 else "each class against the rest"
-        kind = "equal counts" if self.equal_mass else "equal width"
         return [
-            Picture("confusion.png", "Confusion matrix: rows are the truth, columns the prediction."),
+            *shown,
             Picture("roc.png", f"ROC, {against}: share found at each rate of false alarms. The diagonal is chance."),
             Picture("precision_recall.png", f"Precision and recall, {against}; a dotted line is the share of the class itself."),
-            Picture(
-                "reliability.png",
-                f"Reliability in {self.bin_count} bins of {kind}: confidence against the share that was right; "
-                "below the diagonal is overconfident. Bars: number of samples.",
-            ),
         ]
 
     def toy(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

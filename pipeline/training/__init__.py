@@ -19,7 +19,6 @@ processes.py    how the processes of a training share the work
 gan_module.py   the LightningModule of every generator
 saved_model.py  a trained model on disk; loads with torch alone
 subset.py       samples of some splits, with what is known of them
-predict.py      predictions of a trained network, and the score that explainers see
-sanity.py       the same network with shuffled weights, a control for explanations
+predict.py      predictions of a trained network
 deploy.py       a trained network with pre- and post-processing, as exporters get it
 """

@@ -5,6 +5,7 @@ B batch, H height, W width, C channels, K columns of a decoded prediction.
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.contracts import Exporter
+from pipeline.outlier.watch import OUTPUTS, Watch
 
 
 class Deployed(nn.Module):
@@ -20,24 +22,33 @@ class Deployed(nn.Module):
     Args:
         model: pixels in [0, 1] (B, C, H, W) -> raw outputs.
         task: whose `decode` is put into the graph.
+        watch: the network with a detector of unknown inputs behind it, which then takes the place of `model`; None for none.
     """
 
-    def __init__(self, model: nn.Module, task: Any) -> None:
+    def __init__(self, model: nn.Module, task: Any, watch: Watch | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model: nn.Module = model if watch is None else watch
+        self.watched = watch is not None
         self.decode = task.decode
 
-    def forward(self, pixels_BHWC: Tensor) -> Tensor:
-        """uint8 images (B, H, W, C) -> decoded predictions (B, K)."""
+    def forward(self, pixels_BHWC: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """uint8 images (B, H, W, C) -> decoded predictions (B, K), and with a detector scores (B,) and flags (B,)."""
         x_BCHW = pixels_BHWC.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+        if self.watched:
+            output_BK, score_B, unknown_B = self.model(x_BCHW)
+            return self.decode(output_BK), score_B, unknown_B
         decoded_BK: Tensor = self.decode(self.model(x_BCHW))
         return decoded_BK
 
 
-def deploy(model: nn.Module, task: Any, card: Mapping[str, Any], *, exporter: Exporter, directory: Path) -> Path:
-    """Write a trained network with the given exporter; return its file."""
+def deploy(
+    model: nn.Module, task: Any, card: Mapping[str, Any], *, exporter: Exporter, directory: Path, watch: Watch | None = None
+) -> Path:
+    """Write a trained network, with the detector behind it if there is one, with the given exporter; return its file."""
     example_BHWC = torch.zeros((2, card["height"], card["width"], card["channels"]), dtype=torch.uint8)
-    return exporter.save(Deployed(model, task).eval(), example_BHWC, directory, metadata(card, task))
+    facts = metadata(card, task) if watch is None else {**metadata(card, task), "unknown": _unknown(watch)}
+    network = Deployed(model, task, watch).eval()
+    return exporter.save(network, example_BHWC, directory, facts, further=() if watch is None else OUTPUTS)
 
 
 def metadata(card: Mapping[str, Any], task: Any) -> dict[str, str]:
@@ -53,3 +64,9 @@ def metadata(card: Mapping[str, Any], task: Any) -> dict[str, str]:
         "data_licence": str(card.get("license", "")),
         "data_digest": str(card.get("digest", "")),
     }
+
+
+def _unknown(watch: Watch) -> str:
+    """What the further outputs mean: which detector, its threshold, and the rate of false alarms that it was set for."""
+    facts = {**asdict(watch.chosen), "outputs": list(OUTPUTS), "meaning": "unknown: the score exceeds the threshold"}
+    return json.dumps(facts, sort_keys=True)

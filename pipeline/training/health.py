@@ -210,7 +210,9 @@ class _Session:
 
     def _layer(self, name: str) -> Any:
         def seen(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            if name in self.found or not inputs or not isinstance(output, Tensor) or not output.requires_grad:
+            if not module.training or name in self.found or not inputs:  # an adversary looks at the network in evaluation mode
+                return
+            if not isinstance(output, Tensor) or not output.requires_grad:
                 return
             entry = self.found[name] = _activations(inputs[0], channels=not isinstance(module, nn.Linear))
             entry["saturated"], self.pending = self.pending, None
@@ -226,8 +228,8 @@ class _Session:
     def _bounded(self, bounds: tuple[float, float]) -> Any:
         margin = 0.01 * (bounds[1] - bounds[0])
 
-        def seen(_: nn.Module, __: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
+        def seen(module: nn.Module, _: Any, output: Any) -> None:
+            if module.training and isinstance(output, Tensor):
                 x_N = output.detach()[:ROWS]
                 self.pending = ((x_N <= bounds[0] + margin) | (x_N >= bounds[1] - margin)).float().mean()
 

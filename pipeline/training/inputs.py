@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.core.artifact import read_json
 from pipeline.core.contracts import Transform
 from pipeline.core.epoch import drawing
 from pipeline.core.store import Samples
@@ -169,6 +170,13 @@ def read_features(directory: Path, ids: Sequence[str]) -> NDArray[np.float32]:
     matrix = np.load(directory / "features.npy", mmap_mode="r")
     row = {identity: number for number, identity in enumerate((directory / "ids.txt").read_text(encoding="utf-8").split())}
     return np.asarray(matrix[[row[identity] for identity in ids]], dtype=np.float32)
+
+
+def is_cached(model: nn.Module, embed: Path) -> bool:
+    """Whether the model's trunk is frozen and embed holds exactly its features."""
+    describe: Any = getattr(model, "trunk", None)
+    trunk = describe() if describe is not None else None
+    return trunk is not None and read_json(embed / "embedder.json").get("trunk") == trunk
 
 
 def balanced(truth: NDArray[Any], weight: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import inspect
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.core.contracts import Task
 from pipeline.core.errors import PersonError
 from pipeline.core.keyed import seed as keyed_seed
 from pipeline.training.averaging import Moving, average_of, decay_at
+from pipeline.training.hardening import hardener_of
 from pipeline.training.mixing import Mixed, Mixer
 from pipeline.training.optimisers import optimisers_of
 from pipeline.training.processes import mean_over_processes
@@ -45,7 +47,8 @@ class Learner(pl.LightningModule):
         names: ids of the samples, for a person whose loss is not finite; may be given afterwards.
 
     Raises:
-        PersonError: images are to be mixed and the model sees cached features, or the recipe names what does not exist.
+        PersonError: images are to be mixed or attacked and the model sees cached features, or the recipe names what does not
+            exist.
     """
 
     def __init__(
@@ -56,8 +59,12 @@ class Learner(pl.LightningModule):
         self.model = model
         self.average = average_of(model) if recipe["ema"] else None
         mixer = Mixer(kind=recipe.get("mix", "none"), alpha=recipe.get("mix_alpha", 1.0), seed=seed)
-        mixer.check(images=owner is None or owner is model)
-        self._rest: dict[str, Any] = {"task": task, "recipe": recipe, "seed": seed, "owner": owner or model, "mixer": mixer}
+        images = owner is None or owner is model
+        mixer.check(images=images)
+        self._rest: dict[str, Any] = {
+            "recipe": recipe, "seed": seed, "owner": owner or model, "mixer": mixer,
+            "hardener": hardener_of(recipe, task, seed=seed, images=images),
+        }  # fmt: skip
         self.schedule = schedule_of(recipe)
         self.grad_norm = math.nan
         self.names: Sequence[str] = ()
@@ -125,11 +132,9 @@ class Learner(pl.LightningModule):
         for part in parts:
             with self._unsynchronised() if part is not parts[-1] else contextlib.nullcontext():
                 whole = len(parts) == 1
-                output_BK = self.model(mixed.x_BCHW if whole else mixed.x_BCHW[part])
-                losses_B = mixed.weigh(
-                    lambda truth_B, output_BK=output_BK: rest["task"].losses(output_BK, truth_B),  # type: ignore[misc]
-                    batch["truth"], batch["weight"], part,
-                )  # fmt: skip
+                x_BCHW = mixed.x_BCHW if whole else mixed.x_BCHW[part]
+                weigh = partial(mixed.weigh, truth_B=batch["truth"], weight_B=batch["weight"], part=part)
+                losses_B = rest["hardener"](self.model, x_BCHW, weigh, (self.global_step, self.global_rank, part.start))
                 loss = losses_B.sum() / weight
                 penalty = getattr(rest["owner"], "penalty", None)
                 if penalty is not None and part is parts[0]:

@@ -19,7 +19,7 @@ from pipeline.core.keyed import generator
 from pipeline.core.parts import build, is_off
 from pipeline.core.store import Samples, open_samples
 from pipeline.synthesis.memorisation import check_held_out
-from pipeline.training.inputs import FeatureInputs, Labels, PixelInputs, balanced, read_features
+from pipeline.training.inputs import FeatureInputs, Labels, PixelInputs, balanced, is_cached, read_features
 from pipeline.training.preflight import check_splits
 
 Parts = list[tuple[Samples, NDArray[np.int64]]]
@@ -78,13 +78,6 @@ def gather(cfg: Mapping[str, Any], model: nn.Module, task: Any, folders: Mapping
     policy = None if is_off(cfg["transform"]) else build(cfg["transform"])
     validation = PixelInputs([(samples, samples.positions(ids["val"]))], held, policy=None, seed=seed)
     return Material(PixelInputs(parts, labels, policy=policy, seed=seed), validation, cached=False)
-
-
-def is_cached(model: nn.Module, embed: Path) -> bool:
-    """Whether the model's trunk is frozen and embed holds exactly its features."""
-    describe: Any = getattr(model, "trunk", None)
-    trunk = describe() if describe is not None else None
-    return trunk is not None and read_json(embed / "embedder.json").get("trunk") == trunk
 
 
 def _made(recipe: Mapping[str, Any], real: Parts, folders: Mapping[str, Path], *, seed: int) -> Parts:

@@ -26,31 +26,23 @@ def to_batch(pixels: Sequence[Pixels]) -> Tensor:
     return torch.stack([to_tensor(pixels_HWC) for pixels_HWC in pixels])
 
 
-class Scored:
-    """What explainers see of a network: the score of each sample, and the network itself as `model`."""
-
-    def __init__(self, model: nn.Module, task: Any) -> None:
-        self.model = model
-        self.task = task
-
-    def __call__(self, x_BCHW: Tensor) -> Tensor:
-        """Score of each sample (B,): the logit of the predicted class, or the predicted value."""
-        score_B: Tensor = self.task.score(self.model(x_BCHW))
-        return score_B
-
-
 def predict(model: nn.Module, task: Any, pixels: Iterable[Pixels], *, total: int, what: str = "") -> NDArray[np.float32]:
-    """Decoded predictions (N, K) of a network in evaluation mode.
+    """Decoded predictions (N, K) of a network in evaluation mode; arguments and errors as in `outputs`."""
+    return decoded(task, outputs(model, task, pixels, total=total, what=what))
+
+
+def outputs(model: nn.Module, task: Any, pixels: Iterable[Pixels], *, total: int, what: str = "") -> NDArray[np.float32]:
+    """Raw outputs (N, K) of a network in evaluation mode.
 
     Args:
         model: the network.
-        task: whose `decode` makes predictions of outputs.
+        task: whose width the outputs have.
         pixels: images (H, W, C), read as they are needed.
         total: how many there are, for the progress bar.
         what: what the bar says; "" shows none.
 
     Raises:
-        PersonError: a prediction is not finite.
+        PersonError: an output is not finite.
     """
     waiting = iter(pixels)
     rows: list[NDArray[np.float32]] = []
@@ -58,11 +50,19 @@ def predict(model: nn.Module, task: Any, pixels: Iterable[Pixels], *, total: int
         starts = range(0, total, BATCH)
         for _ in track(starts, what=what, total=len(starts)) if what else starts:
             chunk = list(islice(waiting, BATCH))
-            rows.append(task.decode(model(to_batch(chunk))).float().numpy())
+            rows.append(model(to_batch(chunk)).float().numpy())
     if not rows:
         return np.zeros((0, task.outputs()), dtype=np.float32)
-    prediction_NK = np.concatenate(rows)
-    wrong = int((~np.isfinite(prediction_NK)).any(axis=1).sum())
+    output_NK = np.concatenate(rows)
+    wrong = int((~np.isfinite(output_NK)).any(axis=1).sum())
     if wrong:
         raise PersonError(f"{wrong} of {total} predictions of the model are not finite: train it again with a smaller train.lr")
-    return prediction_NK
+    return output_NK
+
+
+def decoded(task: Any, output_NK: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Decoded predictions (N, K) of raw outputs, batch by batch, so that the last bits do not depend on N."""
+    with torch.inference_mode():
+        batches = (torch.from_numpy(output_NK[start : start + BATCH]) for start in range(0, len(output_NK), BATCH))
+        rows = [task.decode(output_BK).numpy() for output_BK in batches]
+    return np.concatenate(rows) if rows else output_NK

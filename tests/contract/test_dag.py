@@ -24,7 +24,7 @@ CONF = ROOT / "conf"
 STAGES = read_stages(ROOT)
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(f"{path.parent.name}/{path.stem}" for room in ROOMS for path in (CONF / room).glob("*.yaml"))
-LISTED = ("baseline", "attack")  # rooms of which several parts are chosen at once
+LISTED = ("baseline", "attack", "explainer", "detector", "verifier")  # rooms of which several parts are chosen at once
 compose = lru_cache(maxsize=None)(lambda *words: composed(CONF, experiment=words[0], overrides=words[1:]))
 HEAVY = ("torch", "torchvision", "timm", "pytorch_lightning", "lightning", "torchmetrics")
 
@@ -260,19 +260,19 @@ def imported(module):
     return set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("name", ["compose", "ingest", "split", "report"])
+@pytest.mark.parametrize("name", ["compose", "ingest", "split", "assure", "report"])
 def test_light_stages_import_no_torch(name):
     assert imported(f"pipeline.stages.{name}") == set()
 
 
-@pytest.mark.parametrize("name", [name for name in STAGES if name not in {"compose", "ingest", "split", "report", "train", "synthesize"}])
+@pytest.mark.parametrize("name", [name for name in STAGES if name not in {"compose", "ingest", "split", "assure", "report", "train", "synthesize"}])
 def test_only_stages_that_train_may_import_lightning(name):
     assert not imported(f"pipeline.stages.{name}") & {"pytorch_lightning", "lightning", "torchmetrics"}
     _, outside = closure(ROOT / "pipeline", [f"pipeline.stages.{name}", "pipeline.core.runner"])
     assert not outside & {"pytorch_lightning", "lightning", "torchmetrics"}
 
 
-@pytest.mark.parametrize("name", ["compose", "ingest", "split", "report"])
+@pytest.mark.parametrize("name", ["compose", "ingest", "split", "assure", "report"])
 def test_light_stages_reach_no_torch_by_a_lazy_import_either(name):
     config = compose("solar_cells")
     roots = [f"pipeline.stages.{name}", "pipeline.core.runner"]

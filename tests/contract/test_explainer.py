@@ -9,7 +9,9 @@ import yaml
 from torch import nn
 
 from pipeline.core.parts import build, is_off
-from pipeline.training.sanity import randomised, rank_correlation
+from pipeline.explaining.control import randomised, rank_correlation
+from pipeline.explaining.faithfulness import curves, gain, rank
+from pipeline.explaining.regions import grid
 
 CONF = Path(__file__).resolve().parents[2] / "conf/explainer"
 OPTIONS = sorted(path for path in CONF.glob("*.yaml") if not is_off(yaml.safe_load(path.read_text(encoding="utf-8"))))
@@ -61,7 +63,9 @@ def trained():
 
 @pytest.fixture(params=OPTIONS, ids=lambda path: path.stem)
 def explainer(request):
-    return build(yaml.safe_load(request.param.read_text(encoding="utf-8")))
+    text = request.param.read_text(encoding="utf-8")
+    assert text.startswith(f"# @package explainer.{request.param.stem}\n"), "a listed room needs its package line"
+    return build(yaml.safe_load(text))
 
 
 def localised(maps, places):
@@ -73,6 +77,15 @@ def localised(maps, places):
     return float(np.mean(hits))
 
 
+def faithful(explainer, model, x):
+    """Area between insertion and deletion of each image, over its standard error: above 2 is better than any order of chance."""
+    region = grid(SIDE, SIDE, 8)
+    maps = explainer(Score(model), x).numpy()
+    rng = np.random.default_rng(0)
+    gains = [gain(curves(Score(model), x[i : i + 1], rank(maps[i], region, rng), region, steps=8)) for i in range(len(x))]
+    return float(np.mean(gains) / (np.std(gains, ddof=1) / np.sqrt(len(gains))))
+
+
 def control(explainer, model, x):
     """Mean rank correlation with the maps of three networks of shuffled weights."""
     first = explainer(Score(model), x).numpy()
@@ -82,11 +95,12 @@ def control(explainer, model, x):
 
 def test_maps_are_finite_of_the_image_size_and_deterministic(explainer, trained):
     x = planted(5)[0]
-    before = x.clone()
+    before, state = x.clone(), torch.get_rng_state()
     maps = explainer(Score(trained), x)
     assert maps.shape == (5, SIDE, SIDE)
     assert bool(torch.isfinite(maps).all())
     assert torch.equal(x, before)
+    assert torch.equal(torch.get_rng_state(), state), "the global random state was moved"
     assert torch.equal(explainer(Score(trained), x), maps)
     assert all(parameter.grad is None for parameter in trained.parameters())
 
@@ -103,6 +117,10 @@ def test_a_planted_cue_is_localised(explainer, trained):
     assert localised(maps, places[has.numpy()]) >= 0.8
 
 
+def test_what_it_calls_important_moves_the_score(explainer, trained):
+    assert faithful(explainer, trained, planted(24, seed=3)[0][::2]) > 2
+
+
 def test_another_network_gives_another_map(explainer, trained):
     assert control(explainer, trained, planted(24, seed=3)[0][::2]) < 0.5
 
@@ -116,8 +134,15 @@ def test_an_explainer_that_ignores_the_network_fails_the_control(trained):
     assert control(edges, trained, planted(24, seed=3)[0][::2]) > 0.99
 
 
-def test_noise_does_not_pass_for_localisation(trained):
+def noise(score_of, x):
+    """A fault: a random map, another one for every image and network."""
+    with torch.no_grad():
+        key = int(abs(float(score_of(x).sum())) * 1e5)
+    return torch.rand(len(x), SIDE, SIDE, generator=torch.Generator().manual_seed(key))
+
+
+def test_an_explainer_with_a_random_map_fails_localisation_and_faithfulness_and_only_the_control_lets_it_pass(trained):
     x, has, places = planted(40, seed=3)
-    noise = np.random.default_rng(0).random((int(has.sum()), SIDE, SIDE))
-    assert localised(noise, places[has.numpy()]) < 0.6
-    assert x.shape[0] == 40
+    assert localised(noise(Score(trained), x[has]).numpy(), places[has.numpy()]) < 0.6
+    assert faithful(noise, trained, x[has]) < 2
+    assert control(noise, trained, x[has]) < 0.5, "which is why the control alone is not enough"

@@ -10,10 +10,12 @@ from torch import nn
 
 from pipeline.core.errors import PersonError
 from pipeline.core.parts import build, is_off
+from pipeline.outlier.watch import Chosen, Watch
 from pipeline.stages.export import compare, gate
 from pipeline.training.deploy import deploy
 from pipeline.training.predict import predict
 from pipeline.training.subset import read_subset
+from pipeline.training.watched import compare_watch, gate_watch
 from tests import toy, trained
 
 CONF = Path(__file__).resolve().parents[2] / "conf/exporter"
@@ -76,3 +78,20 @@ def test_the_same_bytes_wherever_and_no_path_of_the_machine(exporter, made, tmp_
         assert len(str(path)) < 2 or str(path).encode() not in files[0]
     assert b".py" not in files[0]
     assert len(list(tmp_path.rglob("*.*"))) == 2, "one self-contained file each"
+
+
+def test_a_detector_travels_as_further_outputs_and_predictions_stay(exporter, made, tmp_path):
+    model, task, card, subset = made
+
+    class Scorer(nn.Module):
+        def forward(self, logits_BK, features_BD):
+            return logits_BK.square().sum(1)
+
+    watch = Watch(model, None, Scorer(), Chosen("planted", threshold=1.0, false_alarm=0.05, validation=20)).eval()
+    opened = exporter.load(deploy(model, task, card, exporter=exporter, directory=tmp_path, watch=watch))
+    gate_watch(compare_watch(watch, opened, subset, tolerance=1e-4), tolerance=1e-4)
+    pixels = next(subset.batches(5))
+    answers = opened.answers(pixels)
+    assert set(answers) == {"prediction", "unknown_score", "unknown"}
+    assert np.array_equal(answers["prediction"], opened(pixels))
+    assert np.abs(opened(pixels) - predict(model, task, list(pixels), total=5)).max() < 1e-5

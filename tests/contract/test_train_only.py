@@ -24,14 +24,14 @@ from pipeline.core.config import compose
 from pipeline.core.dag import read_stages
 from pipeline.core.ledger import opens_test
 from pipeline.core.store import open_samples, write_shards
-from pipeline.stages import augment, baseline, compress, evaluate, explain, export, robustness, split, synthesize, train
+from pipeline.stages import augment, baseline, calibrate, compress, evaluate, explain, export, ood, robustness, split, synthesize, train
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = read_stages(ROOT)
 MODULES = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (split, augment, synthesize, baseline, train, evaluate, explain, robustness, compress, export)
+    for module in (split, augment, synthesize, baseline, train, calibrate, evaluate, explain, robustness, ood, compress, export)
 }
 READS = {  # stage -> splits of which it may read images
     "split": {"train"},
@@ -39,13 +39,15 @@ READS = {  # stage -> splits of which it may read images
     "synthesize": {"train", "val"},  # val: its gates of quality, memorisation and usefulness
     "baseline": set(),  # features alone
     "train": {"train", "val"},  # val: when to stop, and what is shown while training
+    "calibrate": {"val"},
     "evaluate": {"test"},
-    "explain": {"test"},
+    "explain": {"train", "test"},  # train: the planted cue, and neighbours
     "robustness": {"test"},
+    "ood": {"train", "val", "test"},  # fitted on train; val: its thresholds and the choice
     "compress": {"val", "test"},  # val: calibration; test: its report
     "export": {"test"},  # parity
 }
-OPENS = {"baseline", "evaluate", "explain", "robustness", "compress", "export"}
+OPENS = {"baseline", "evaluate", "explain", "robustness", "ood", "compress", "export"}
 MEASURED = {"timings.json"}  # measured times are never equal
 OVERRIDES = (
     "model=resnet_small", "logger=none", "transform=light", "splitter=stratified", "baseline=[majority,linear]", "attack=[fgsm]",
@@ -53,7 +55,9 @@ OVERRIDES = (
     "train.augmented=true", "train.synthetic_share=0.1", "generator.max_steps=4", "generator.resolution=16", "generator.width=4",
     "synthesize.count=12", "synthesize.sheet=4", "synthesize.gate_steps=2", "synthesize.gate_seeds=6",
     "synthesize.gate_resamples=10", "synthesize.shares=[0.5]", "intervals.resamples=20", "explain.count=2", "explain.candidates=8",
+    "explain.cues=2", "explain.probes=8", "explain.ascent_steps=2", "explain.steps=2", "explain.prototypes=12", "explain.controls=1",
     "robustness.corruptions=[brightness]", "robustness.severities=[2]", "robustness.count=12", "robustness.attacked=4",
+    "detector=[energy,knn]", "ood.sets=[noise,inverted]", "ood.others=8",
     "compress.calibration=8", "export.parity_samples=16", "export.timing_repeats=1",
 )  # fmt: skip
 
@@ -146,7 +150,7 @@ def world(tmp_path_factory):
     write_json(folder / "quality/clusters.json", {})
     inputs["quality"] = folder / "quality"
     made = World(folder, compose(ROOT / "conf", experiment="digits", overrides=OVERRIDES), inputs)
-    for name in ("split", "augment", "synthesize", "train"):
+    for name in ("split", "augment", "synthesize", "baseline", "train", "calibrate", "ood"):
         inputs[name], _ = made.plain(name)
     made.sides = {identity: side for side, ids in read_json(inputs["split"] / "split.json").items() for identity in ids}
     return made

@@ -32,6 +32,7 @@ train: {max_steps: 24, validate_every: 12, checkpoint_every: 6, log_every: 6}
 intervals: {resamples: 50}
 explain: {count: 4}
 robustness: {corruptions: [gaussian_noise, brightness], severities: [1, 3], count: 32, attacked: 16}
+ood: {sets: [noise, inverted], others: 16, gradients: 20}
 synthesize: {count: 20, sheet: 20}
 export: {timing_repeats: 3}
 """

@@ -57,8 +57,8 @@ def test_words_and_format_of_every_module_run_only_compose(repository):
 
 
 @pytest.mark.parametrize(("module", "stages"), [
-    pytest.param("core/intervals.py", {"augment", "synthesize", "baseline", "evaluate", "compress"}, marks=pytest.mark.slow),  # five stages
-    ("core/corruptions.py", {"robustness"}),                         # imported by one
+    pytest.param("core/intervals.py", {"augment", "synthesize", "baseline", "calibrate", "evaluate", "robustness", "ood", "compress"}, marks=pytest.mark.slow),  # eight stages
+    ("corruption/noise.py", {"robustness"}),                         # imported by one
     ("splitter/stratified.py", {"split"}),                           # a class that `_target_` names
     ("explainer/gradcam.py", {"explain"}),
     ("splitter/blocked.py", set()),                                  # a part that this experiment does not use

@@ -10,6 +10,7 @@ from torch import nn
 from pipeline.core.artifact import read_json
 from pipeline.core.errors import PersonError
 from pipeline.core.section import read_section
+from pipeline.outlier import page
 from pipeline.stages import export
 from pipeline.stages.export import Parity, gate, gate_metric, latency
 from tests import toy, trained
@@ -23,8 +24,17 @@ def folders(tmp_path_factory):
     return trained.folders(tmp_path_factory.mktemp("export"))
 
 
+def inputs(folders):
+    """With an artifact of ood from which no detector travels; tests/stages/test_ood.py has one that does."""
+    ood = folders.train.parent / "ood"
+    ood.mkdir(exist_ok=True)
+    page.nothing(ood, "none")
+    return {**folders.inputs, "ood": ood}
+
+
 def config(folders, **changes):
     return {
+        "detector": {"none": {"_target_": None}},
         "task": folders.task,
         "exporter": toy.option("exporter", "onnx"),
         "export": OPTIONS,
@@ -37,7 +47,7 @@ def config(folders, **changes):
 def test_it_publishes_a_proven_model_and_measured_times_apart(folders, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        summary = export.run(config(folders), tmp_path / name, **folders.inputs)
+        summary = export.run(config(folders), tmp_path / name, **inputs(folders))
     first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b"))
     assert set(first) == FILES
     assert {name for name in first if first[name] != second[name]} <= {"timings.json"}
@@ -61,7 +71,7 @@ def test_it_publishes_a_proven_model_and_measured_times_apart(folders, tmp_path)
 
 
 def test_too_few_samples_use_the_validation_split_too_and_say_so(folders, tmp_path):
-    export.run(config(folders, export={**OPTIONS, "parity_samples": 256}), tmp_path, **folders.inputs)
+    export.run(config(folders, export={**OPTIONS, "parity_samples": 256}), tmp_path, **inputs(folders))
     ids = read_json(folders.split / "split.json")
     assert read_json(tmp_path / "metrics.json")["samples"] == len(ids["test"]) + len(ids["val"])
     assert any("256 were asked for" in warning for warning in read_section(tmp_path).warnings)
@@ -79,7 +89,7 @@ def test_a_model_with_another_normalisation_is_not_published(folders, tmp_path, 
     real = export.deploy
     monkeypatch.setattr(export, "deploy", lambda model, *rest, **named: real(Wrong(model).eval(), *rest, **named))
     with pytest.raises(PersonError, match=r"not the trained one on 30 samples \(batch 1: difference"):
-        export.run(config(folders), tmp_path, **folders.inputs)
+        export.run(config(folders), tmp_path, **inputs(folders))
     assert not (tmp_path / "section.json").exists()
 
 
@@ -109,7 +119,7 @@ def test_latency_stops_when_it_takes_too_long(monkeypatch):
 
 
 def test_none_publishes_the_same_files_empty(folders, tmp_path):
-    export.run(config(folders, exporter={"_target_": None}), tmp_path, **folders.inputs)
+    export.run(config(folders, exporter={"_target_": None}), tmp_path, **inputs(folders))
     assert {path.name for path in tmp_path.iterdir()} == FILES
     assert (tmp_path / "model.onnx").read_bytes() == b""
 
@@ -117,5 +127,5 @@ def test_none_publishes_the_same_files_empty(folders, tmp_path):
 def test_regression_is_exported_alike(tmp_path):
     folders = trained.folders(tmp_path, task="regression", steps=5)
     (tmp_path / "out").mkdir()
-    export.run(config(folders), tmp_path / "out", **folders.inputs)
+    export.run(config(folders), tmp_path / "out", **inputs(folders))
     assert "mae" in read_json(tmp_path / "out" / "metrics.json")["exported"]

@@ -316,7 +316,7 @@ def test_the_report_shows_quality_behind_the_data_and_knows_what_was_waived(tmp_
     out, _ = run(tmp_path, waivers={"conflicts": REASON})
     assert [(gate["gate"], gate["waiver"]) for gate in report._waived({"quality": out})] == [("conflicts", REASON)]
     assert report._waived({}) == []
-    assert report._after_data(["compose", "ingest", "embed", "quality", "split"]) == [
+    assert report.reading_order(["compose", "ingest", "embed", "quality", "split"]) == [
         "compose",
         "ingest",
         "quality",

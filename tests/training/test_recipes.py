@@ -111,7 +111,10 @@ def killed_and_resumed(folder, stops, **named):
     ({"optimizer": "muon", "schedule": "one_cycle", "ema": 0.9}, "32-true"),
     ({"optimizer": "sgd", "schedule": "step", "accumulate": 3, "mix": "mixup", "mix_alpha": 0.4}, "32-true"),
     ({"optimizer": "muon", "schedule": "linear", "accumulate": 2, "ema": 0.9}, "bf16-mixed"),
-], ids=["muon", "sgd-accumulate", "muon-bf16-accumulate"])  # fmt: skip
+    ({"robust": "adversarial", "robust_eps": 0.1, "robust_ramp": 0.5, "attack_steps": 2, "attack_rel_step": 0.5, "attack_share": 0.5,
+      "accumulate": 2}, "32-true"),
+    ({"robust": "crown_ibp", "robust_eps": 0.05, "robust_ramp": 1.0, "bound_share": 0.5, "accumulate": 2}, "32-true"),
+], ids=["muon", "sgd-accumulate", "muon-bf16-accumulate", "adversarial-accumulate", "crown-ibp-accumulate"])  # fmt: skip
 def test_every_recipe_resumes_to_the_same_bytes(tmp_path, changed, precision):
     recipe = {**RECIPE, **changed}
     (tmp_path / "plain").mkdir()

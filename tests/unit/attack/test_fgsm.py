@@ -26,6 +26,11 @@ def test_a_linear_loss_gives_the_closed_form(x, weights):
     assert torch.allclose(found, x + 0.1 * weights.sign(), atol=1e-6)
 
 
+def test_in_l2_the_step_has_the_direction_of_the_gradient(x, weights):
+    found = Fgsm(eps=0.1, norm="l2")(lambda images: (images * weights).sum((1, 2, 3)), x, rng())
+    assert torch.allclose(found, x + 0.1 * weights / weights.norm(), atol=1e-6)
+
+
 def test_pixels_stay_in_range_at_the_border(weights):
     ends = torch.cat([torch.zeros(2, 1, 4, 4), torch.ones(2, 1, 4, 4)])
     found = Fgsm(eps=0.3)(lambda images: (images * weights).sum((1, 2, 3)), ends, rng())
@@ -38,14 +43,6 @@ def test_a_sample_whose_loss_would_fall_keeps_its_pixels(x):
 
     found = Fgsm(eps=0.2)(loss_of, x, rng())
     assert torch.equal(found, x)
-
-
-def test_the_gradients_of_the_parameters_are_untouched(x):
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 1))
-    model[1].weight.grad = torch.full((1, 16), 7.0)
-    Fgsm(eps=0.1)(lambda images: model(images)[:, 0], x, rng())
-    assert torch.equal(model[1].weight.grad, torch.full((1, 16), 7.0))
-    assert model[1].bias.grad is None
 
 
 def test_frozen_parameters_can_be_attacked(x):
@@ -71,7 +68,3 @@ def test_wrong_inputs_are_refused(x):
         Fgsm(eps=8)
     with pytest.raises(PersonError, match="positive multiples"):
         Fgsm(eps=0.1, radii=[0.0, 1.0])
-
-
-def test_no_sample_is_no_error(x):
-    assert Fgsm(eps=0.1)(lambda images: images.sum((1, 2, 3)), x[:0], rng()).shape == (0, 1, 4, 4)

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from pipeline.training.sanity import randomised, rank_correlation
+from pipeline.explaining.control import randomised, rank_correlation
 
 
 @pytest.fixture
