@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.util import get_temp_dir
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from pipeline.core.errors import PersonError
+from pipeline.core.launch import short_sockets
 from pipeline.images.decode import Decoder
 from pipeline.images.decoding import Packed, Refused, Taken, outcome, serve
 from pipeline.images.geometry import Decoded, Request
@@ -269,24 +269,8 @@ def _context() -> Any:
     """Workers are forks of a clean process that has imported the decoder."""
     context = get_context("forkserver")
     context.set_forkserver_preload([serve.__module__])
-    _short_sockets()
+    short_sockets()
     return context
-
-
-def _short_sockets() -> None:
-    """Give multiprocessing a folder of the system for its sockets: a socket's path may have 107 bytes.
-
-    A stage's TMPDIR lies in the workspace, whose path may be longer, and is removed before this process ends. The folder is
-    made once and goes with the process.
-    """
-    variable, folder = os.environ.pop("TMPDIR", None), tempfile.tempdir
-    tempfile.tempdir = None
-    try:
-        get_temp_dir()
-    finally:
-        tempfile.tempdir = folder
-        if variable is not None:
-            os.environ["TMPDIR"] = variable
 
 
 def _done(waiting: Waiting[C]) -> Iterator[tuple[C, Taken | Refused | None]]:

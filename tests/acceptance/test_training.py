@@ -59,7 +59,7 @@ def test_2_signals_and_lost_processes(clone):
 
 
 BENCHMARKS = {
-    "loop": r"convolutions,|linear,", "recipes": r"goal (9|10):", "search": r"halving:|asha,|hyperband,|rank correlation",
+    "loop": r"convolutions,|linear,", "recipes": r"goal (9|10):", "search": r"asha:|halving,|hyperband,|rank correlation",
     "processes": r"two processes|a checkpoint", "planning": r"\d+ cells|ratio",
 }  # fmt: skip
 
