@@ -51,7 +51,8 @@ def main() -> int:
     print("seed | asha: units, best %, on test | random: units, best %, on test | search CPU s, stages CPU s")
     for row in rows:
         found, top = (f"{100 * row[name]:7.2f} {100 * row[f'{name}_test']:7.2f}" for name in ("best", "top"))
-        print(f"{row['seed']:4} | {row['units']:6.0f} {one} | {row['full']:6.0f} {top} | {row['search']:6.2f} {row['cpu']:7.1f}")
+        cost = f"{row['search']:6.2f} {row['cpu']:7.1f}"
+        print(f"{row['seed']:4} | {row['units']:6.0f} {found} | {row['full']:6.0f} {top} | {cost}")
     units = sum(row["units"] for row in rows) / sum(row["full"] for row in rows)
     seen = 100 * sum(row["top"] - row["best"] for row in rows) / len(rows)
     points = 100 * sum(row["top_test"] - row["best_test"] for row in rows) / len(rows)
