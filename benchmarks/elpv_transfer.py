@@ -1,6 +1,6 @@
 """Solar cells by blocks of modules: transfer, fine-tuning, training from scratch and classifiers on features, in one table.
 
-    python -m benchmarks.elpv_transfer               # five seeds; some 35 minutes of one core
+    python -m benchmarks.elpv_transfer               # five seeds; half an hour to an hour of one core (an estimate)
     python -m benchmarks.elpv_transfer --only scratch --seeds 1
 
 Seed s trains with block s as the test split, so that five seeds see every block once, and all methods the same five splits.
