@@ -278,7 +278,7 @@ def test_the_fast_way_gives_the_very_pixels_of_pillow(subsampling, options, size
 
 
 @pytest.mark.parametrize("image", [COLOUR, COLOUR[..., 0]], ids=["colour", "grey"])
-@pytest.mark.parametrize("crop", [None, (0.0, 0.0, 4.0, 4.0)])
+@pytest.mark.parametrize("crop", [None, (0.0, 0.0, 12.0, 12.0)])
 def test_pixels_lie_in_the_room_that_is_lent_only_as_they_are_asked_for(image, crop):
     request = Request(encoded(Image.fromarray(image), "JPEG"), crop)
     for channels in (1, 3):
