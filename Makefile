@@ -32,7 +32,7 @@ test: $(TEST_READY)  ## install, then the tests (minutes)
 test-all: $(TEST_READY)  ## the tests and the slow ones (tens of minutes)
 	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not slurm and not acceptance"
 
-acceptance: $(TEST_READY)  ## one test a numbered line of an issue, printing its figure (an hour)
+acceptance: $(TEST_READY)  ## one test a numbered line of an issue, printing its figure (some hours)
 	$(PYTHON) -m pytest tests/acceptance -m acceptance -s --timeout=7200
 
 lint: $(TEST_READY)  ## style, types and floors

@@ -1,6 +1,6 @@
 """Solar cells by blocks of modules: transfer, fine-tuning, training from scratch and classifiers on features, in one table.
 
-    python -m benchmarks.elpv_transfer               # five seeds; about an hour on two cores, nearly all of it fine-tuning
+    python -m benchmarks.elpv_transfer               # five seeds; half an hour to an hour of one core (an estimate)
     python -m benchmarks.elpv_transfer --only scratch --seeds 1
 
 Seed s trains with block s as the test split, so that five seeds see every block once, and all methods the same five splits.
@@ -18,16 +18,15 @@ from benchmarks.elpv_run import measure, prepare, stored, table
 
 DEFAULT = "head on frozen Lite0, 300 px (default)"
 SEEDS = range(5)
-OWN = ["synthesize.shares=[]", "train.synthetic_share=0"]  # real samples alone
+OWN = ["train.synthetic_share=0", "threads=1"]  # real samples alone
 METHODS: dict[str, tuple[int, list[str]]] = {
     "finetune": (224, ["train=finetune", "model.trainable_blocks=2", "train.max_steps=120", "train.validate_every=60", *OWN]),
-    "scratch": (
-        96,
-        ["model=resnet", "model.width=16", "model.stages=4", "train=default", "train.max_steps=1200", "train.batch_size=64",
-         "train.lr=3.0e-3", "train.ema=0.99", "train.validate_every=400", "train.checkpoint_every=400", *OWN],
-    ),
+    "scratch": (64, ["model=resnet", "model.stages=4", "train=fast", "train.max_steps=300", "train.validate_every=100", *OWN]),
 }  # fmt: skip
-NAMES = {"finetune": "last two blocks of Lite0 fine-tuned, 224 px", "scratch": "residual network from scratch, 96 px"}
+NAMES = {
+    "finetune": "last two blocks of Lite0 fine-tuned, 224 px",
+    "scratch": "residual network from scratch, 64 px, recipe fast",
+}
 
 
 def paired(ours: list[float], other: list[float]) -> tuple[float, float, float]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.ingest                # 20,000 photographs of about 8 KB, five pairs; some minutes on two cores
     python -m benchmarks.ingest --count 2000 --pairs 1
-    python -m benchmarks.ingest --side 300 --goals 5 --pairs 1   # the size of the default experiment; a quarter of an hour
+    python -m benchmarks.ingest --side 300 --goals 5 --pairs 1   # the size of the default experiment; not timed yet
 
 Every measured thing is a process of its own below a temporary folder (`benchmarks.ingest_parts`); CPU seconds are those of the
 process and of all its workers, the start of Python and of its libraries included. Ingest ends with the artifact's shards, card,

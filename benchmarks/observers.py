@@ -68,6 +68,7 @@ def train(folder: Path, steps: int, *, watched: bool, spent: list[float]) -> tup
 
 def counted(hook, spent):
     """The hook, with its CPU time added to `spent[0]`, once where one counted hook calls another."""
+
     def timed(*arguments, **named):
         began, before = time.thread_time(), spent[0]
         result = hook(*arguments, **named)
@@ -110,8 +111,10 @@ def main() -> int:
             shares.append(ours / whole)
             step.append(alone / options.steps)
     print(f"a step without them {1000 * statistics.median(step):.1f} ms of CPU time")
-    print(f"inside our callbacks and hooks {statistics.median(shares):.2%} of a training of {options.steps} steps "
-          f"({min(shares):.2%} to {max(shares):.2%})")
+    print(
+        f"inside our callbacks and hooks {statistics.median(shares):.2%} of a training of {options.steps} steps "
+        f"({min(shares):.2%} to {max(shares):.2%})"
+    )
     print(f"paired trainings: ratio {statistics.median(ratios):.4f} ({min(ratios):.3f} to {max(ratios):.3f})")
     return 0
 

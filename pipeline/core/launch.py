@@ -10,8 +10,10 @@ import random
 import shlex
 import signal
 import sys
+import tempfile
 import threading
 import time
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 from pipeline.core.errors import PersonError
@@ -106,6 +108,23 @@ def rank() -> int:
 def world() -> int:
     """Number of processes of a training over all nodes; 1 where the environment asks for no more."""
     return place().world
+
+
+def short_sockets() -> None:
+    """Give multiprocessing a folder of the system for its sockets: a socket's path may have 107 bytes.
+
+    A stage's TMPDIR lies in the workspace, whose path may be longer, and is removed before this process ends. The folder is
+    made once, before processes are started that inherit it, and goes with this one. Without it a worker of a loader that cannot
+    make its socket says so on standard error, sends nothing, and the training waits for ever.
+    """
+    variable, folder = os.environ.pop("TMPDIR", None), tempfile.tempdir
+    tempfile.tempdir = None
+    try:
+        get_temp_dir()
+    finally:
+        tempfile.tempdir = folder
+        if variable is not None:
+            os.environ["TMPDIR"] = variable
 
 
 def workers() -> int:

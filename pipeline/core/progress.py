@@ -3,12 +3,12 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.core import launch
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 T = TypeVar("T")
 PATIENCE = 5.0  # seconds before anything is shown
@@ -22,8 +22,7 @@ class Meter:
     def __init__(self, what: str, *, total: int, done: int = 0) -> None:
         self.what, self.total, self.first = what, total, done
         self.shows = launch.rank() == 0
-        self.console = Console(file=sys.stderr)
-        self.terminal = self.console.is_terminal  # asked once: it looks into the environment
+        self.terminal = sys.stderr.isatty()
         self.began = self.shown = time.monotonic()
         self.bar: Progress | None = None
 
@@ -36,16 +35,23 @@ class Meter:
             if self.bar is not None and now - self.shown < TICK:
                 return
             self.shown = now
-            if self.bar is None:
-                columns = (TextColumn(self.what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-                self.bar = Progress(*columns, console=self.console, transient=True)
-                self.bar.add_task(self.what, total=self.total)
-                self.bar.start()
+            self.bar = self.bar or self._bar()
             self.bar.update(self.bar.task_ids[0], completed=done)
         elif now - self.shown > PERIOD and done > self.first:
             self.shown = now
             left = (now - self.began) / (done - self.first) * (self.total - done)
-            self.console.print(f"{self.what}: {done} of {self.total}, about {left:.0f} s left", highlight=False)
+            sys.stderr.write(f"{self.what}: {done} of {self.total}, about {left:.0f} s left\n")
+
+    def _bar(self) -> "Progress":
+        """A bar on the terminal. Its library is imported here, since most work is done before one is shown."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (TextColumn(self.what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        bar = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+        bar.add_task(self.what, total=self.total)
+        bar.start()
+        return bar
 
     def close(self) -> None:
         """Take the bar away."""

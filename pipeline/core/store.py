@@ -170,6 +170,7 @@ _SOURCE = ("source_bytes", "source_height", "source_width")
 _NUMERIC = ("label", "target", "weight", "order", *_SOURCE)
 _RECORD = ("id", "name", "label", "target", "weight", "group", "order", "origin", "parent", "given", *_SOURCE)
 _LISTS = ("boxes", "keypoints")
+_PLAIN = [name for name in FACTS if name not in _LISTS]
 
 
 def open_samples(directory: Path) -> Samples:
@@ -198,23 +199,23 @@ def open_shards(directory: Path, folder: Path, names: Sequence[str], *, mapped: 
     """Open the shards of these names in a folder, in this order; `mapped=False` maps none, however small they are."""
     tables, places = [], []
     for number, name in enumerate(names):
-        table, place = _opened(folder / name)
-        tables.append(table)
-        places.append({**place, "shard": np.full(table.num_rows, number, dtype=np.int64)})
-    facts = pa.concat_tables(tables)
-    columns = {name: facts[name].to_numpy(zero_copy_only=False) for name in FACTS if name not in _LISTS}
+        *parts, place = _opened(folder / name)
+        tables.append(parts)
+        places.append({**place, "shard": np.full(parts[0].num_rows, number, dtype=np.int64)})
+    facts, lists = map(pa.concat_tables, zip(*tables, strict=True))
+    columns = {name: facts[name].to_numpy(zero_copy_only=False) for name in _PLAIN}
     columns["order"] = np.arange(len(facts), dtype=np.int64)
     return Samples(
         directory=directory,
         columns=columns,
         files=ShardFiles([folder / name for name in names], mapped=mapped),
         places={key: np.concatenate([place[key] for place in places]) for key in places[0]},
-        lists={name: facts[name] for name in _LISTS},
+        lists={name: lists[name] for name in _LISTS},
     )
 
 
-def _opened(path: Path) -> tuple[pa.Table, dict[str, NDArray[np.int64]]]:
-    """All of a shard but pixels and masks, copied, and where in the file those begin."""
+def _opened(path: Path) -> tuple[pa.Table, pa.Table, dict[str, NDArray[np.int64]]]:
+    """Columns of a shard with one value each and those with several, copied, and where in the file pixels and masks begin."""
     with path.open("rb"):  # an open that Python sees, so that the guard of the runner sees it too
         source = pa.memory_map(str(path))
     with source:
@@ -231,7 +232,8 @@ def _opened(path: Path) -> tuple[pa.Table, dict[str, NDArray[np.int64]]]:
                 found[column].append(ends[:-1] + (data.address - base if data is not None and data.size else 0))
                 found[key].append(np.diff(ends))
         none = np.zeros(0, dtype=np.int64)
-        return _copied(table.select(FACTS)), {key: np.concatenate([none, *parts]) for key, parts in found.items()}
+        places = {key: np.concatenate([none, *parts]) for key, parts in found.items()}
+        return _copied(table.select(_PLAIN)), _copied(table.select(_LISTS)), places
 
 
 def _copied(table: pa.Table) -> pa.Table:

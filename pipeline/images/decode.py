@@ -38,7 +38,7 @@ from pipeline.images.pillow import ALPHA, MAGIC, PLAIN, frames, is_sixteen_bit, 
 
 FITS = ("stretch", "crop", "pad")
 SCAN, APP1 = b"\xda", b"\xe1"  # markers of a JPEG: its first scan; Exif or XMP, where an orientation could be said
-PLAIN_JPEG = {"YCbCr": "RGB", "Gray": "GRAY"}  # colour space of a file -> what to decode it to
+PLAIN_JPEG = {"YCbCr": ("RGB", 3), "Gray": ("GRAY", 1)}  # colour space of a file -> what to decode it to, and its channels
 IGNORE = 255  # class of mask pixels that nothing is known of
 
 
@@ -97,13 +97,17 @@ class Decoder:
         """
         return self.decode_all(Request(data)).pixels_HWC
 
-    def decode_all(self, request: Request) -> Decoded:
+    def decode_all(self, request: Request, room_N: NDArray[np.uint8] | None = None) -> Decoded:
         """Decode a file, or take pixels that are decoded, with its crop, mask, boxes and keypoints.
+
+        Args:
+            request: what to decode.
+            room_N: where the pixels may lie, if that saves a copy; whoever lends it looks whether they do.
 
         Raises:
             BadSampleError: the file or its mask cannot be used; the message is the reason, one line.
         """
-        plain = request.data if isinstance(request.data, np.ndarray) else self._plain_jpeg(request.data)
+        plain = request.data if isinstance(request.data, np.ndarray) else self._plain_jpeg(request.data, room_N)
         if plain is not None:
             size = plain.shape[1], plain.shape[0]
             self._check_size(*size)
@@ -139,7 +143,7 @@ class Decoder:
                 self._check_header(image)
                 return self._flat(loaded(image))
 
-    def _plain_jpeg(self, data: bytes) -> NDArray[np.uint8] | None:
+    def _plain_jpeg(self, data: bytes, room_N: NDArray[np.uint8] | None = None) -> NDArray[np.uint8] | None:
         """Pixels of a JPEG that has nothing to watch for; None leaves it, and the reason why it is bad, to Pillow."""
         if not data.startswith(MAGIC["JPEG"]) or _may_be_turned(data):
             return None
@@ -148,7 +152,9 @@ class Decoder:
             if colours not in PLAIN_JPEG or width * height > self.max_pixels:
                 return None
             self._check_size(width, height)
-            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, PLAIN_JPEG[colours])
+            kind, channels = PLAIN_JPEG[colours]
+            room_N = room_N if (height, width, channels) == (self.height, self.width, self.channels) else None
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, kind, buffer=room_N)
         except (ValueError, MemoryError, OverflowError):
             return None
         return pixels

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.errors import BadSampleError
 from pipeline.images.decode import Decoder, sample_id
@@ -76,30 +77,32 @@ def serve(pipe: Connection, settings: Mapping[str, Any], slots: str, *, seconds:
 
 def _decode(worker: Worker, start: int, requests: list[Packed]) -> list[Any]:
     """Decode into the slots, one after the other; tell the id and the rest of each, or why not."""
-    size = worker.decoder.height * worker.decoder.width * (worker.decoder.channels + 1)
+    area, channels = worker.decoder.height * worker.decoder.width, worker.decoder.channels
     said: list[Any] = []
     for row, (data, *rest) in enumerate(requests):
         asked: tuple[Any, ...] = (worker.slots[data[0] : sum(data)] if isinstance(data, tuple) else data, *rest)
         request = Request(*asked)
         signal.setitimer(signal.ITIMER_PROF, worker.seconds)
-        found = outcome(worker.decoder, request)
+        place = start + row * area * (channels + 1)
+        pixels = np.frombuffer(worker.slots, np.uint8, area * channels, place)
+        found = outcome(worker.decoder, request, pixels)
         signal.setitimer(signal.ITIMER_PROF, 0)
         if isinstance(found, Refused):
             said.append(found)
             continue
-        decoded, place = found.decoded, start + row * size
-        pixels = np.frombuffer(worker.slots, np.uint8, decoded.pixels_HWC.size, place)
-        pixels[:] = decoded.pixels_HWC.reshape(-1)
+        decoded = found.decoded
+        if not np.may_share_memory(pixels, decoded.pixels_HWC):
+            pixels[:] = decoded.pixels_HWC.reshape(-1)
         if decoded.mask_HW is not None:
             np.frombuffer(worker.slots, np.uint8, decoded.mask_HW.size, place + pixels.size)[:] = decoded.mask_HW.reshape(-1)
         said.append((found.id, decoded.mask_HW is not None, decoded.boxes, decoded.keypoints, decoded.size))
     return said
 
 
-def outcome(decoder: Decoder, request: Request) -> Taken | Refused:
-    """Decode one request, or say why not."""
+def outcome(decoder: Decoder, request: Request, room_N: NDArray[np.uint8] | None = None) -> Taken | Refused:
+    """Decode one request, or say why not; its pixels may lie in the room that is lent."""
     try:
-        decoded = decoder.decode_all(request)
+        decoded = decoder.decode_all(request, room_N)
     except BadSampleError as error:
         return Refused(str(error), lasting=str(error) != OUT_OF_MEMORY)
     except MemoryError:

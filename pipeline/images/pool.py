@@ -13,7 +13,6 @@ has a pipe of its own, so a death is read from that pipe and belongs to that chu
 import mmap
 import os
 import signal
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,13 +21,13 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.util import get_temp_dir
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from pipeline.core.errors import PersonError
+from pipeline.core.launch import short_sockets
 from pipeline.images.decode import Decoder
 from pipeline.images.decoding import Packed, Refused, Taken, outcome, serve
 from pipeline.images.geometry import Decoded, Request
@@ -97,7 +96,8 @@ class DecodePool:
         for member in self._crew:
             member.process.join()
         if self._crew:
-            self._file.close()
+            self._slots.close()
+            os.close(self._file)
         self._crew = []
 
     def in_order(self, work: Iterable[tuple[C, Request | None]]) -> Iterator[tuple[C, Taken | Refused | None]]:
@@ -144,9 +144,9 @@ class DecodePool:
     def _idle(self) -> _Member:
         """A worker that has nothing to do; where there is none, one is started or waited for."""
         if not self._crew:
-            self._file = tempfile.NamedTemporaryFile(prefix="pixels-")  # noqa: SIM115 - it lives as long as the pool
-            self._file.truncate(self.workers * self._room)
-            self._slots = mmap.mmap(self._file.fileno(), 0)
+            self._file = os.memfd_create("pixels")  # no disk writes it back, and it goes with the process
+            os.truncate(self._file, self.workers * self._room)
+            self._slots = mmap.mmap(self._file, 0)
         patience = 0.0 if len(self._crew) < self.workers else None
         while (member := next((member for member in self._crew if member.chunk is None), None)) is None:
             if self._crew and self._listen(self._crew, patience=patience):
@@ -243,7 +243,7 @@ class DecodePool:
         ours, theirs = context.Pipe()
         process = context.Process(
             target=serve,
-            args=(theirs, self.settings, self._file.name),
+            args=(theirs, self.settings, f"/proc/{os.getpid()}/fd/{self._file}"),
             kwargs={"seconds": self.seconds, "memory_mb": self.memory_mb},
             daemon=True,
         )
@@ -269,24 +269,8 @@ def _context() -> Any:
     """Workers are forks of a clean process that has imported the decoder."""
     context = get_context("forkserver")
     context.set_forkserver_preload([serve.__module__])
-    _short_sockets()
+    short_sockets()
     return context
-
-
-def _short_sockets() -> None:
-    """Give multiprocessing a folder of the system for its sockets: a socket's path may have 107 bytes.
-
-    A stage's TMPDIR lies in the workspace, whose path may be longer, and is removed before this process ends. The folder is
-    made once and goes with the process.
-    """
-    variable, folder = os.environ.pop("TMPDIR", None), tempfile.tempdir
-    tempfile.tempdir = None
-    try:
-        get_temp_dir()
-    finally:
-        tempfile.tempdir = folder
-        if variable is not None:
-            os.environ["TMPDIR"] = variable
 
 
 def _done(waiting: Waiting[C]) -> Iterator[tuple[C, Taken | Refused | None]]:

@@ -110,7 +110,7 @@ class Items:
         self.kept: dict[str, Path] = {}
         self._known: dict[str, list[Any]] = {}
         self._outcomes: dict[str, list[Any]] = {}
-        self._shards: dict[str, list[Any]] = {}
+        self._shards: dict[str, tuple[int, Tally]] = {}
         self._safe = time.time_ns() - RACY
         self.watch = Counted(self._shards)
         if folder is not None:
@@ -124,17 +124,23 @@ class Items:
             OSError: a file cannot be read.
         """
         self.counts.files += 1
-        stamp = _stamp(entry)
+        known = self._known.pop(entry.name, None)
+        data: bytes | NDArray[np.uint8] | None = None
+        if known is None and isinstance(entry.read, OnDisk) and entry.read_mask is None:
+            facts, data = entry.read.with_facts(self.largest)  # it would be read anyway: one look at its path instead of two
+            stamp = _numbers(facts)
+        else:
+            stamp = _stamp(entry)
         if stamp and stamp[0] > self.largest:
             return Look("", stamp, Refused(f"too large: {stamp[0]} bytes, and an image of max_pixels has at most {self.largest}"))
         more = _more(entry)
-        known = self._known.pop(entry.name, None)
         if known is not None and stamp and known[2:] == stamp and known[0] == more:
             outcome = self._outcome(known[1])
             if outcome is not None:
                 self.counts.known += 1
                 return Look(known[1], stamp, outcome, length=stamp[0], known=known)
-        look = Look("", stamp, None, entry.read(), None if entry.read_mask is None else entry.read_mask())
+        data = entry.read() if data is None else data
+        look = Look("", stamp, None, data, None if entry.read_mask is None else entry.read_mask())
         look.length = len(look.data) if isinstance(look.data, bytes) else 0
         self.counts.read += 1
         look.key = _key(look, f"{self.settings} {more}")
@@ -168,8 +174,8 @@ class Items:
         for name in shard_names(directory):
             if name not in self._shards:
                 found = tally(open_shards(directory, directory / FOLDER, [name], mapped=False))
-                self._shards[name] = [checksum(directory / FOLDER / name) if self.folder else 0, found.plain()]
-            total = total + Tally.of(self._shards[name][1])
+                self._shards[name] = checksum(directory / FOLDER / name) if self.folder else 0, found
+            total = total + self._shards[name][1]
         return total
 
     def save(self, directory: Path) -> None:
@@ -187,7 +193,8 @@ class Items:
         for path in folder.iterdir():
             if path.name not in names:
                 path.unlink()
-        self._now.finish([self.settings, {name: self._shards[name] for name in names}])
+        shards = {name: (crc, found.plain()) for name, (crc, found) in self._shards.items() if name in names}
+        self._now.finish([self.settings, shards])
         self._known, self._outcomes, self.store = {}, {}, None  # they have served, and are large
 
     def _load(self, folder: Path) -> None:
@@ -196,9 +203,11 @@ class Items:
             return
         (_, shards), blocks = found
         files = {name: folder / FOLDER / name for name in shards}
-        self._shards |= {
-            name: shards[name] for name, path in files.items() if path.is_file() and checksum(path) == shards[name][0]
-        }
+        self._shards.update(
+            (name, (crc, Tally.of(said)))
+            for name, (crc, said) in shards.items()
+            if files[name].is_file() and checksum(files[name]) == crc
+        )
         self.kept = {name: files[name] for name in self._shards}
         for kind, block in blocks:
             (self._known if kind == "files" else self._outcomes).update(block)
@@ -236,9 +245,12 @@ def _stamp(entry: Entry) -> list[int]:
         path = read.path if isinstance(read, OnDisk) else _path(read)
         if path is None:
             return []
-        facts = os.stat(path)  # noqa: PTH116 - once a file, and Path.stat takes twice as long
-        found += (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino)
+        found += _numbers(os.stat(path))  # noqa: PTH116 - once a file, and Path.stat takes twice as long
     return found
+
+
+def _numbers(facts: os.stat_result) -> list[int]:
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
 
 
 def _path(read: Callable[[], Any]) -> Path | None:

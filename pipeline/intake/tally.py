@@ -80,10 +80,10 @@ class Counted:
     """Counts what a `pipeline.core.shards.ShardWriter` writes, in the pieces in which `tally` would read it.
 
     Args:
-        shards: receives name -> [CRC-32 of the file, tally as JSON].
+        shards: receives name -> CRC-32 of the file and its tally.
     """
 
-    def __init__(self, shards: dict[str, list[Any]]) -> None:
+    def __init__(self, shards: dict[str, tuple[int, Tally]]) -> None:
         self.shards = shards
         self._open = Tally()
 
@@ -93,5 +93,5 @@ class Counted:
 
     def shard(self, name: str, checksum: int) -> None:
         """The open shard is whole."""
-        self.shards[name] = [checksum, self._open.plain()]
+        self.shards[name] = checksum, self._open
         self._open = Tally()

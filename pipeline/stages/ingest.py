@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from pipeline.core.contracts import Dataset
 from pipeline.core.errors import PersonError
 from pipeline.core.parts import build
 from pipeline.core.progress import track
+from pipeline.core.record import Sample
 from pipeline.core.section import write_section
 from pipeline.core.shards import Kept, ShardWriter
 from pipeline.core.store import Samples, open_samples
@@ -63,10 +65,7 @@ def run(cfg: dict[str, Any], out: Path, *, source: Path, items: Path | None = No
         pool = DecodePool(decoder, seconds=settings["decode_seconds"], memory_mb=settings["decode_memory_mb"])
         intake = Intake(classes=facts["classes"], stop_on_conflict=settings["conflicts"] == "stop")
         found = arrivals(track(dataset.entries(), what="ingest", total=len(dataset)), known, stack.enter_context(pool))
-        with ShardWriter(out / "intake", kept=known.kept, watch=known.watch) as writer:
-            for sample in intake.accept(found):
-                writer.add(sample)
-    known.counts.shards, known.counts.linked = len(writer.names), writer.linked
+        known.counts.shards, known.counts.linked = _stored(intake.accept(found), out / "intake", known)
     known.save(out / "intake")
     if items is not None:
         write_json(items / "last.json", asdict(known.counts))
@@ -99,6 +98,14 @@ def _opened(source: Path, folder: Path, settings: dict[str, Any]) -> Path:
             max_file_bytes=settings["archive_file_mb"] << 20, max_ratio=settings["archive_ratio"],
         )  # fmt: skip
     return unwrapped(target)
+
+
+def _stored(samples: Iterable[Sample | Kept], folder: Path, known: Items) -> tuple[int, int]:
+    """Write shards; how many there are, and how many of them were there before. What the writer held is free again after it."""
+    with ShardWriter(folder, kept=known.kept, watch=known.watch) as writer:
+        for sample in samples:
+            writer.add(sample)
+    return len(writer.names), writer.linked
 
 
 def _drop(out: Path, conflicting: set[str]) -> None:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.core.artifact import read_json
 from pipeline.core.contracts import Transform
 from pipeline.core.epoch import drawing
+from pipeline.core.launch import short_sockets
 from pipeline.core.store import Samples
 from pipeline.training.stream import BatchStream, Key, Keys, StepStream
 
@@ -135,6 +136,8 @@ def load(inputs: PixelInputs | FeatureInputs, stream: StepStream, *, workers: in
         stream: which samples, and in which order.
         workers: processes that prepare batches ahead; how many there are changes no bit.
     """
+    if workers:
+        short_sockets()
     return DataLoader(
         Batches(inputs), batch_size=None, sampler=BatchStream(stream), num_workers=workers, collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available(),

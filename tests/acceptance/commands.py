@@ -22,12 +22,14 @@ class Run:
     Attributes:
         seconds: wall clock.
         peak_gb: largest sum of resident memory over the command and its children, sampled four times a second.
+        stages: CPU seconds of each stage (`python -m pipeline NAME`), sampled as often.
     """
 
     code: int
     text: str
     seconds: float
     peak_gb: float
+    stages: dict[str, float]
 
 
 def run(words, *, cwd, **environment):
@@ -36,15 +38,16 @@ def run(words, *, cwd, **environment):
     changed.pop("OMP_NUM_THREADS", None)
     began = time.monotonic()
     process = subprocess.Popen(words, cwd=cwd, env=changed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    peak = [0.0]
-    watcher = threading.Thread(target=_watch, args=(process, peak))
+    peak: list[float] = [0.0]
+    stages: dict[str, float] = {}
+    watcher = threading.Thread(target=_watch, args=(process, peak, stages))
     watcher.start()
     text, _ = process.communicate()
     watcher.join()
-    return Run(process.returncode, text, time.monotonic() - began, peak[0])
+    return Run(process.returncode, text, time.monotonic() - began, peak[0], stages)
 
 
-def _watch(process, peak):
+def _watch(process, peak, stages):
     while process.poll() is None:
         total = 0
         try:
@@ -52,6 +55,9 @@ def _watch(process, peak):
             for child in [parent, *parent.children(recursive=True)]:
                 try:
                     total += child.memory_info().rss
+                    words, times = child.cmdline(), child.cpu_times()
+                    if words[1:3] == ["-m", "pipeline"] and len(words) == 4:
+                        stages[words[3]] = max(stages.get(words[3], 0.0), times.user + times.system)
                 except psutil.NoSuchProcess:
                     continue
         except psutil.NoSuchProcess:

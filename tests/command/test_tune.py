@@ -66,7 +66,7 @@ def test_jobs_that_run_are_the_distinct_digests_exactly(root):
 def test_two_kills_lose_nothing_and_change_nothing(root, tmp_path, project):
     whole = searching.project(tmp_path / "whole", project)
     for place in (root, whole):
-        searching.study(place, trials=8, overrides=["train.seconds=0.01"])
+        searching.study(place, trials=8, overrides=["train.seconds=0.03"])
     assert searching.run(whole, "tune", "s").returncode == 0
     moment, kept = random.Random(3), 0
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_two_kills_lose_nothing_and_change_nothing(root, tmp_path, project):
         began = time.monotonic()
         while len(searching.ran(root)) < 12 + kept and time.monotonic() - began < 60:
             time.sleep(0.02)
-        time.sleep(moment.uniform(0.1, 0.5))
+        time.sleep(moment.uniform(0.1, 0.3))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         with (root / ".run/studies/s/journal.log").open("a") as file:

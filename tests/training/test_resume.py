@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 
 import pytest
 import torch
@@ -75,6 +76,9 @@ def test_a_checkpoint_of_another_model_is_set_aside_and_said(tmp_path, whole):
     other, folder = tmp_path / "other", tmp_path / "plain"
     Run(other, width=8, steps=30).final()
     first, _ = killed(folder, 1, chance(), **SETTINGS["plain"])
+    began = time.monotonic()
+    while not list(folder.glob("step=*.ckpt")) and time.monotonic() - began < 60:
+        time.sleep(0.01)
     first.send(signal.SIGKILL)
     first.codes()
     kept = {path.name for path in folder.glob("step=*.ckpt")}

@@ -277,6 +277,18 @@ def test_the_fast_way_gives_the_very_pixels_of_pillow(subsampling, options, size
         assert np.array_equal(plain, np.atleast_3d(np.asarray(Image.open(BytesIO(data)))))
 
 
+@pytest.mark.parametrize("image", [COLOUR, COLOUR[..., 0]], ids=["colour", "grey"])
+@pytest.mark.parametrize("crop", [None, (0.0, 0.0, 12.0, 12.0)])
+def test_pixels_lie_in_the_room_that_is_lent_only_as_they_are_asked_for(image, crop):
+    request = Request(encoded(Image.fromarray(image), "JPEG"), crop)
+    for channels in (1, 3):
+        asked = decoder(height=image.shape[0], width=image.shape[1], channels=channels)
+        room_N = np.full(image.shape[0] * image.shape[1] * channels, 77, np.uint8)
+        found = asked.decode_all(request, room_N).pixels_HWC
+        assert np.array_equal(found, asked.decode_all(request).pixels_HWC)
+        assert np.shares_memory(found, room_N) == (crop is None and (channels == 3) == (image.ndim == 3))
+
+
 def turned(data, orientation=6):
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -79,7 +79,7 @@ def planted():
     """A decoder that misbehaves over files that begin with a word; workers fork from a server that has it not, so it is sent."""
 
     class Planted(Decoder):
-        def decode_all(self, request):
+        def decode_all(self, request, room_N=None):
             word = bytes(request.data[:5])
             if word == b"CRASH":
                 os.kill(os.getpid(), signal.SIGSEGV)
@@ -90,7 +90,7 @@ def planted():
                 time.sleep(100)
             if word == b"BLOAT":
                 return np.ones(900 << 20, np.uint8)
-            return super().decode_all(request)
+            return super().decode_all(request, room_N)
 
     return Planted
 
