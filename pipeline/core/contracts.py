@@ -248,7 +248,7 @@ class Detector(Protocol):
 
 
 class Verifier(Protocol):
-    """Bounds of the outputs of a `pipeline.verification.graph.Graph` over a `Box` of images; `margins` there says which are asked for.
+    """Bounds of the outputs of a `pipeline.verification.graph.Graph` over a `Box` of images; `margins` there says which.
 
     Attributes:
         tightness: a verifier of a larger one is never looser.

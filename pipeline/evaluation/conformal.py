@@ -117,7 +117,7 @@ def measure_sets(
     size_N, covered_N = kept_NK.sum(axis=1), kept_NK[np.arange(len(truth_N)), truth_N]
     of_class = {
         name: shares.share(covered_N[rows], [groups[row] for row in rows], coverage=coverage)
-        for k, name in enumerate(classes) if len(rows := np.flatnonzero(truth_N == k))
+        for k, name in enumerate(classes) if len(rows := np.flatnonzero(truth_N == k).tolist())
     }  # fmt: skip
     return {
         "covered": shares.share(covered_N, groups, coverage=coverage),

@@ -24,14 +24,30 @@ from pipeline.core.config import compose
 from pipeline.core.dag import read_stages
 from pipeline.core.ledger import opens_test
 from pipeline.core.store import open_samples, write_shards
-from pipeline.stages import augment, baseline, calibrate, compress, evaluate, explain, export, ood, robustness, split, synthesize, train
+from pipeline.stages import (
+    augment,
+    baseline,
+    calibrate,
+    certify,
+    compress,
+    evaluate,
+    explain,
+    export,
+    ood,
+    robustness,
+    split,
+    synthesize,
+    train,
+)
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = read_stages(ROOT)
 MODULES = {
     module.__name__.rsplit(".", 1)[1]: module
-    for module in (split, augment, synthesize, baseline, train, calibrate, evaluate, explain, robustness, ood, compress, export)
+    for module in (
+        split, augment, synthesize, baseline, train, calibrate, evaluate, explain, robustness, ood, compress, export, certify
+    )  # fmt: skip
 }
 READS = {  # stage -> splits of which it may read images
     "split": {"train"},
@@ -46,8 +62,9 @@ READS = {  # stage -> splits of which it may read images
     "ood": {"train", "val", "test"},  # fitted on train; val: its thresholds and the choice
     "compress": {"val", "test"},  # val: calibration; test: its report
     "export": {"test"},  # parity
+    "certify": {"test"},
 }
-OPENS = {"baseline", "evaluate", "explain", "robustness", "ood", "compress", "export"}
+OPENS = {"baseline", "evaluate", "explain", "robustness", "ood", "compress", "export", "certify"}
 MEASURED = {"timings.json"}  # measured times are never equal
 OVERRIDES = (
     "model=resnet_small", "logger=none", "transform=light", "splitter=stratified", "baseline=[majority,linear]", "attack=[fgsm]",
@@ -58,6 +75,7 @@ OVERRIDES = (
     "explain.cues=2", "explain.probes=8", "explain.ascent_steps=2", "explain.steps=2", "explain.prototypes=12", "explain.controls=1",
     "robustness.corruptions=[brightness]", "robustness.severities=[2]", "robustness.count=12", "robustness.attacked=4",
     "detector=[energy,knn]", "ood.sets=[noise,inverted]", "ood.others=8",
+    "certify.count=3", "certify.radii=[0.001]", "certify.steps=2",
     "compress.calibration=8", "export.parity_samples=16", "export.timing_repeats=1",
 )  # fmt: skip
 
@@ -150,7 +168,7 @@ def world(tmp_path_factory):
     write_json(folder / "quality/clusters.json", {})
     inputs["quality"] = folder / "quality"
     made = World(folder, compose(ROOT / "conf", experiment="digits", overrides=OVERRIDES), inputs)
-    for name in ("split", "augment", "synthesize", "baseline", "train", "calibrate", "ood"):
+    for name in ("split", "augment", "synthesize", "baseline", "train", "calibrate", "ood", "robustness", "compress", "export"):
         inputs[name], _ = made.plain(name)
     made.sides = {identity: side for side, ids in read_json(inputs["split"] / "split.json").items() for identity in ids}
     return made
@@ -193,7 +211,7 @@ def check_same(name, plain, changed):
 def test_dvc_yaml_marks_the_stages_that_open_the_test_split():
     assert {name for name, stage in STAGES.items() if opens_test(stage)} == OPENS
     after = {name for name, stage in STAGES.items() if name == "split" or "split" in stage.inputs}
-    assert after - {"report"} == set(MODULES) == set(READS), "report reads what others published; every other stage is tested here"
+    assert after - {"assure", "report"} == set(MODULES) == set(READS), "those two read what others published; every other is tested here"
 
 
 def test_every_method_that_reads_a_file_is_traced():
