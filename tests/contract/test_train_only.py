@@ -46,8 +46,9 @@ STAGES = read_stages(ROOT)
 MODULES = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
-        split, augment, synthesize, baseline, train, calibrate, evaluate, explain, robustness, ood, compress, export, certify
-    )  # fmt: skip
+        *(split, augment, synthesize, baseline, train, calibrate, evaluate, explain),
+        *(robustness, ood, compress, export, certify),
+    )
 }
 READS = {  # stage -> splits of which it may read images
     "split": {"train"},
