@@ -5,6 +5,7 @@ checked in this process first, so a typo is one line and nothing runs.
 """
 
 import argparse
+import difflib
 import itertools
 import os
 import subprocess
@@ -150,7 +151,9 @@ def _source(value: str, root: Path) -> str:
     path = Path(os.path.abspath(Path(value).expanduser()))
     if not path.exists():
         beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise PersonError(f"source {value!r}: there is no {path}; {near_match(path.name, beside)}")
+        close = difflib.get_close_matches(path.name, beside, n=1)
+        hint = f"did you mean {path.with_name(close[0])}?" if close else "give the path of the folder that holds your data"
+        raise PersonError(f"source {value!r}: there is no {path}; {hint}")
     if path.is_relative_to(root) and path.with_name(path.name + ".dvc").is_file():
         return path.relative_to(root).as_posix()
     return path.as_posix()

@@ -68,5 +68,6 @@ def metadata(card: Mapping[str, Any], task: Any) -> dict[str, str]:
 
 def _unknown(watch: Watch) -> str:
     """What the further outputs mean: which detector, its threshold, and the rate of false alarms that it was set for."""
-    facts = {**asdict(watch.chosen), "outputs": list(OUTPUTS), "meaning": "unknown: the score exceeds the threshold"}
+    facts = asdict(watch.chosen)
+    facts |= {"detector": facts.pop("name"), "outputs": list(OUTPUTS), "meaning": "unknown: the score exceeds the threshold"}
     return json.dumps(facts, sort_keys=True)

@@ -62,7 +62,8 @@ def test_a_source_under_dvc_stays_relative_and_any_other_becomes_absolute(tmp_pa
 @pytest.mark.parametrize(("word", "said"), [
     ("model", "is not of the form key=value"),
     ("sourc", "did you mean 'source'"),
-    ("source=/nowhere/at all", "there is no /nowhere/at all"),
+    ("source=/nowhere/at all", "there is no /nowhere/at all; give the path of the folder that holds your data"),
+    ("source=/hom", "did you mean /home?"),
     ("source=", "must be the path of a folder"),
     ("source=${HOME}", "must be the path of a folder"),
     ("overrides=[a=1]", "each override as a word of its own"),
