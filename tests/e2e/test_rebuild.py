@@ -74,12 +74,12 @@ def test_an_edit_runs_exactly_the_stages_whose_closure_holds_it(repository, modu
 def test_one_leaf_of_conf_runs_its_stage_and_what_reads_its_output_and_reverting_restores(repository, built):
     before = built.outputs()
     with edited(repository.root / "conf/experiment/small.yaml", lambda text: text.replace("explain: {count: 4}", "explain: {count: 3}")):
-        assert repository.repro().run == ["compose", "explain", "report"]
+        assert repository.repro().run == ["compose", "explain", "assure", "report"]
         changed = {name for name, digest in repository.outputs().items() if digest != before[name]}
-        assert changed == {"compose", "explain", "report"}
+        assert changed == {"compose", "explain", "assure", "report"}
     ran = repository.repro()
     assert ran.run == []
-    assert set(ran.restored) >= {"compose", "explain", "report"}
+    assert set(ran.restored) >= {"compose", "explain", "assure", "report"}
     assert repository.outputs() == before
 
 
