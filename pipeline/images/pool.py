@@ -13,6 +13,7 @@ has a pipe of its own, so a death is read from that pipe and belongs to that chu
 import mmap
 import os
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -97,7 +98,7 @@ class DecodePool:
             member.process.join()
         if self._crew:
             self._slots.close()
-            os.close(self._file)
+            self._file.close()
         self._crew = []
 
     def in_order(self, work: Iterable[tuple[C, Request | None]]) -> Iterator[tuple[C, Taken | Refused | None]]:
@@ -144,9 +145,9 @@ class DecodePool:
     def _idle(self) -> _Member:
         """A worker that has nothing to do; where there is none, one is started or waited for."""
         if not self._crew:
-            self._file = os.memfd_create("pixels")  # no disk writes it back, and it goes with the process
-            os.truncate(self._file, self.workers * self._room)
-            self._slots = mmap.mmap(self._file, 0)
+            self._file = tempfile.NamedTemporaryFile(prefix="pixels-")  # noqa: SIM115 - it lives as long as the pool
+            self._file.truncate(self.workers * self._room)
+            self._slots = mmap.mmap(self._file.fileno(), 0)
         patience = 0.0 if len(self._crew) < self.workers else None
         while (member := next((member for member in self._crew if member.chunk is None), None)) is None:
             if self._crew and self._listen(self._crew, patience=patience):
@@ -243,7 +244,7 @@ class DecodePool:
         ours, theirs = context.Pipe()
         process = context.Process(
             target=serve,
-            args=(theirs, self.settings, f"/proc/{os.getpid()}/fd/{self._file}"),
+            args=(theirs, self.settings, self._file.name),
             kwargs={"seconds": self.seconds, "memory_mb": self.memory_mb},
             daemon=True,
         )
