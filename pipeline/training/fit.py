@@ -10,11 +10,12 @@ import resource
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.profilers import PassThroughProfiler
 
 from pipeline.core import interrupt
 from pipeline.core.errors import PersonError
@@ -28,6 +29,16 @@ CUT_OFF = re.compile(r"connection (closed|reset|refused)|broken pipe|timed? ?out
 SHARED = Path("/dev/shm")  # noqa: S108 - looked at, not written to
 MASK = "Please call `iter(combined_loader)` first"  # what Lightning's clean-up raises on top of an error before the first step
 WORKER_LOST = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
+
+
+class Silent(PassThroughProfiler):
+    """No profiler: Lightning's own makes a context manager for each of some thirty calls a step, and this hands out one."""
+
+    nothing = nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        """A context that does nothing."""
+        return self.nothing
 
 
 def fit(
@@ -67,7 +78,7 @@ def fit(
             devices=here.devices, num_nodes=here.nodes, strategy=strategy(here), plugins=[io, surroundings(here)],
             use_distributed_sampler=False,
             callbacks=[agreed, *callbacks, saver, Leave(agreed, saver)], logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder, profiler=Silent(),
         )  # fmt: skip
         _keep_signals(trainer)
         trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)

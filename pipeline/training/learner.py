@@ -72,6 +72,13 @@ class Learner(pl.LightningModule):
         self._trained: list[nn.Parameter] = []
         self._moving: Moving | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As torch's, but for the name of the running hook, which Lightning notes twenty times a step: torch's searches its tables."""
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """One optimiser step; returns its loss. Stops before the step when the loss or a gradient is not finite."""
         rest, step = self._rest, self.global_step
