@@ -20,7 +20,7 @@ from pipeline.core.section import Picture, Section, Table, write_section
 from pipeline.core.store import open_samples, write_shards
 
 STAGES = ("compose", "ingest", "embed", "quality", "split", "augment", "synthesize", "baseline", "train", "calibrate", "evaluate", "explain",
-          "robustness", "ood", "compress", "export", "certify", "assure")  # fmt: skip
+          "robustness", "ood", "compress", "export", "ship", "certify", "assure")  # fmt: skip
 CALIBRATE = {"coverage": 0.9, "conformal": "lac", "costs": None}
 EVALUATE = {"mistakes": 6, "kinds": 2, "each": 4, "groups": ["class", "group", "confidence", "brightness"], "smallest_group": 5,
             "human": None}

@@ -11,10 +11,12 @@ from pipeline.core.artifact import MANIFEST, damaged, digest, read_json
 from pipeline.core.dag import Stage, read_stages
 from pipeline.core.errors import PersonError, near_match
 from pipeline.core.progress import track
+from pipeline.shipping.shipped import check_whole
 
 EXAMPLES = """examples:
   python -m pipeline verify                every artifact that has been published
   python -m pipeline verify train export   these two, which must be there
+  python -m pipeline verify --release cells-1.0 --public-key maker.pub     a folder that  release  wrote, and its signature
 exit code: 0 all whole, 1 something is damaged, missing or made from another input, or the count of looks was altered
 """
 
@@ -26,7 +28,15 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="stages to look at; all published ones without")
-    asked: list[str] = parser.parse_args(argv).stages
+    parser.add_argument("--release", type=Path, metavar="FOLDER", help="a folder that ships a model, instead of stages")
+    parser.add_argument("--public-key", type=Path, metavar="FILE", help="of whoever signed it")
+    parser.add_argument("--unsigned", action="store_true", help="take a signed folder without a key")
+    options = parser.parse_args(argv)
+    if options.release is not None:
+        check_whole(options.release, options.public_key, unsigned=options.unsigned)
+        print(f"{options.release} is whole" + (", and signed with that key" if options.public_key else ""))
+        return 0
+    asked: list[str] = options.stages
     root = Path.cwd()
     stages = read_stages(root)
     for name in asked:

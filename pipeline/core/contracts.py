@@ -4,6 +4,7 @@ Letters in names: B batch, C channels, H height, W width, K outputs (classes, or
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -282,6 +283,56 @@ class Loaded(Protocol):
 
     def answers(self, pixels_BHWC: Pixels) -> dict[str, NDArray[Any]]:
         """Every output by name: `prediction`, and what else it was saved with."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a target is made from.
+
+    Attributes:
+        network: uint8 images (B, H, W, C) -> decoded predictions (B, K), or a tuple of these and a tensor for each of `further`.
+        plain: the same without the further outputs, for a target that cannot take them.
+        example_BHWC: two or more images of the stored size.
+        onnx: the exported file, of `network`.
+        int8: the compressed file, of `plain`; None where there is none.
+        further: names of the further outputs.
+        metadata: facts for whoever uses the file.
+    """
+
+    network: "nn.Module"
+    plain: "nn.Module"
+    example_BHWC: "Tensor"
+    onnx: Path
+    int8: Path | None
+    further: Sequence[str]
+    metadata: Mapping[str, str]
+
+
+class Target(Protocol):
+    """A runtime that the model is written for, beside the exporter's own.
+
+    Attributes:
+        precision: of the weights: fp32, fp16 or int8. One in fp32 must answer as the trained model does; another may cost
+            accuracy, which is measured.
+        needs: packages that must import: as pip names each, and as Python does. One that is missing is a line in the table.
+        largest_batch: images that one call takes; None for any number.
+        runs: whether this machine can run it; a recipe that only another machine can run is written and marked so.
+    """
+
+    precision: str
+    needs: Sequence[tuple[str, str]]
+    largest_batch: int | None
+    runs: bool
+
+    def build(self, made: Made, directory: Path) -> Path:
+        """Write the file (or a folder's main file) into an empty directory.
+
+        Raises:
+            PersonError: the network cannot be written for it; the message names the layer or operator.
+        """
+
+    def load(self, path: Path) -> Loaded:
+        """The file in the runtime itself. It is called in a process that has built nothing."""
 
 
 class Exporter(Protocol):

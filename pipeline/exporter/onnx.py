@@ -4,25 +4,20 @@ B batch, H height, W width, C channels, K columns of a decoded prediction.
 """
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.core.errors import PersonError
-from pipeline.core.record import Floats, Pixels
+from pipeline.runtime.ort import INPUT, OUTPUT, Opened, open_file
 
 if TYPE_CHECKING:
     import onnx
-
-INPUT, OUTPUT = "pixels", "prediction"
 
 
 class Onnx:
@@ -74,37 +69,9 @@ class Onnx:
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return path
 
-    def load(self, path: Path) -> "Opened":
+    def load(self, path: Path) -> Opened:
         """Open the file in ONNX Runtime on the CPU, with OMP_NUM_THREADS threads."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-        options.inter_op_num_threads = 1
-        options.use_deterministic_compute = True
-        options.log_severity_level = 3
-        return Opened(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
-
-
-class Opened:
-    """A file in ONNX Runtime.
-
-    Args:
-        session: the open file.
-    """
-
-    def __init__(self, session: Any) -> None:
-        self.session = session
-
-    def __call__(self, pixels_BHWC: Pixels) -> Floats:
-        """Decoded predictions (B, K), float32, of uint8 images (B, H, W, C)."""
-        answer: Floats = self.session.run([OUTPUT], {INPUT: np.ascontiguousarray(pixels_BHWC)})[0]
-        return answer
-
-    def answers(self, pixels_BHWC: Pixels) -> dict[str, NDArray[Any]]:
-        """Every output by name: `prediction`, and what else the file was saved with."""
-        names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, {INPUT: np.ascontiguousarray(pixels_BHWC)}), strict=True))
+        return open_file(path)
 
 
 def _anonymise(proto: "onnx.ModelProto") -> None:

@@ -6,6 +6,7 @@ and knows nothing of any stage but where the headline, the baselines, the data c
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeline.core.artifact import read_json
 from pipeline.core.cost import price, told
 from pipeline.core.parts import build, is_off
 from pipeline.core.redact import redact
-from pipeline.core.section import SECTION, Section, read_section, write_section
+from pipeline.core.section import SECTION, Section, Table, read_section, write_section
 
 PAGE = "report.html.j2"
 CARD = "report.md.j2"
@@ -43,6 +44,7 @@ def run(cfg: dict[str, Any], out: Path, **directories: Path) -> str:
     """
     facts = gather(directories, width=int(cfg["report"]["picture_width"]))
     facts["sections"]["train"] = told(facts["sections"]["train"], directories["train"], price(cfg["report"]))
+    facts["sections"] = {stage: timed(section, directories[stage]) for stage, section in facts["sections"].items()}
     facts["title"] = cfg["report"]["title"] or f"{facts['card']['name']}: {facts['config']['task_name']}"
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(("html.j2",)), undefined=StrictUndefined,
@@ -99,6 +101,13 @@ def gather(directories: Mapping[str, Path], *, width: int) -> dict[str, Any]:
         "waived": _waived(directories),
         "warnings": [(section.title, warning) for section in sections.values() for warning in section.warnings],
     }
+
+
+def timed(section: Section, directory: Path) -> Section:
+    """A section with the table of times that its artifact measured beside its content, if it has one."""
+    path = directory / artifact.MEASURED
+    table = read_json(path).get("table") if path.is_file() else None
+    return replace(section, tables=[*section.tables, Table(**table)]) if table else section
 
 
 def reading_order(stages: Collection[str]) -> list[str]:

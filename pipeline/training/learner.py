@@ -73,7 +73,7 @@ class Learner(pl.LightningModule):
         self._moving: Moving | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """As torch's, but for the name of the running hook, which Lightning notes twenty times a step: torch's searches its tables."""
+        """As torch's, which searches its tables, but for the running hook's name, which Lightning notes twenty times a step."""
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:

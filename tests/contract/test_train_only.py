@@ -35,6 +35,7 @@ from pipeline.stages import (
     export,
     ood,
     robustness,
+    ship,
     split,
     synthesize,
     train,
@@ -47,7 +48,7 @@ MODULES = {
     module.__name__.rsplit(".", 1)[1]: module
     for module in (
         *(split, augment, synthesize, baseline, train, calibrate, evaluate, explain),
-        *(robustness, ood, compress, export, certify),
+        *(robustness, ood, compress, export, ship, certify),
     )
 }
 READS = {  # stage -> splits of which it may read images
@@ -63,9 +64,10 @@ READS = {  # stage -> splits of which it may read images
     "ood": {"train", "val", "test"},  # fitted on train; val: its thresholds and the choice
     "compress": {"val", "test"},  # val: calibration; test: its report
     "export": {"test"},  # parity
+    "ship": {"test"},  # parity
     "certify": {"test"},
 }
-OPENS = {"baseline", "evaluate", "explain", "robustness", "ood", "compress", "export", "certify"}
+OPENS = {"baseline", "evaluate", "explain", "robustness", "ood", "compress", "export", "ship", "certify"}
 MEASURED = {"timings.json"}  # measured times are never equal
 OVERRIDES = (
     "model=resnet_small", "logger=none", "transform=light", "splitter=stratified", "baseline=[majority,linear]", "attack=[fgsm]",
@@ -78,6 +80,7 @@ OVERRIDES = (
     "detector=[energy,knn]", "ood.sets=[noise,inverted]", "ood.others=8",
     "certify.count=3", "certify.radii=[0.001]", "certify.steps=2",
     "compress.calibration=8", "export.parity_samples=16", "export.timing_repeats=1",
+    "target=[onnx]", "ship.samples=16", "ship.repeats=1",
 )  # fmt: skip
 
 

@@ -1,0 +1,165 @@
+"""Open a folder that ships a model, once it is proven whole.
+
+B batch, H height, W width, C channels, K columns of a decoded prediction.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.artifact import MANIFEST, MEASURED, damaged, read_json, sha256
+from pipeline.core.contracts import Loaded
+from pipeline.core.errors import PersonError, near_match
+from pipeline.core.parts import build
+from pipeline.core.record import Pixels
+from pipeline.shipping.bill import BILL, listed_files
+from pipeline.shipping.signing import check_signature
+
+MODEL, TARGETS = "model.json", "targets.json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one image.
+
+    Attributes:
+        label: the most likely class, or "" where a value is predicted.
+        probability: of that class, or None.
+        columns: every column of the decoded prediction.
+        unknown: whether the detector takes the image for unlike the training data; None where no detector travels.
+        score: of that detector.
+    """
+
+    label: str
+    probability: float | None
+    columns: dict[str, float]
+    unknown: bool | None = None
+    score: float | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """As plain JSON."""
+        said: dict[str, Any] = {"prediction": self.columns}
+        if self.label:
+            said |= {"label": self.label, "probability": self.probability}
+        if self.unknown is not None:
+            said |= {"unknown": self.unknown, "unknown_score": self.score}
+        return said
+
+
+@dataclass
+class Shipped:
+    """A model that is open in its runtime.
+
+    Attributes:
+        folder: where it lies.
+        target: which of its targets is open.
+        digest: SHA-256 of the target's main file.
+        facts: `model.json`.
+        loaded: the open file.
+        largest: images that one call takes; None for any number.
+    """
+
+    folder: Path
+    target: str
+    digest: str
+    facts: Mapping[str, Any]
+    loaded: Loaded
+    largest: int | None
+    labels: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+
+    @property
+    def decoder(self) -> dict[str, Any]:
+        """Arguments of `pipeline.images.decode.Decoder`: images are read as ingest read them."""
+        return dict(self.facts["decoder"])
+
+    def answer(self, pixels_BHWC: Pixels) -> list[Answer]:
+        """One answer an image, in order."""
+        size = self.largest or len(pixels_BHWC)
+        found: list[Answer] = []
+        for start in range(0, len(pixels_BHWC), size):
+            found += self._read(self.loaded.answers(pixels_BHWC[start : start + size]))
+        return found
+
+    def _read(self, outputs: Mapping[str, NDArray[Any]]) -> list[Answer]:
+        prediction_BK = np.asarray(outputs["prediction"], dtype=np.float64)
+        known = "unknown" in outputs
+        said = []
+        for row, values_K in enumerate(prediction_BK):
+            best = int(values_K.argmax())
+            classes = len(self.labels) == len(values_K)
+            said.append(Answer(
+                self.labels[best] if classes else "", float(values_K[best]) if classes else None,
+                dict(zip(self.columns, map(float, values_K), strict=True)),
+                bool(np.asarray(outputs["unknown"]).reshape(-1)[row]) if known else None,
+                float(np.asarray(outputs["unknown_score"]).reshape(-1)[row]) if known else None,
+            ))  # fmt: skip
+        return said
+
+
+def check_whole(folder: Path, key: Path | None = None, *, unsigned: bool = False) -> None:
+    """Prove that every file of a shipped folder is the one that was published, and signed where it was.
+
+    Args:
+        folder: `data/ship`, or what `python -m pipeline release` wrote.
+        key: public key of whoever signed it.
+        unsigned: take a signed folder without a key.
+
+    Raises:
+        PersonError: a file is missing, changed or not listed, the bill of materials names other bytes, or the signature is not
+            that of the key.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise PersonError(f"{folder} ships no model (no {MANIFEST}): run  dvc repro ship  or name a folder with  --model")
+    try:
+        wrong = [name for name in damaged(folder) if name not in {MEASURED, "model.sig"}]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PersonError(f"{folder / MANIFEST} cannot be read: fetch the folder again") from error
+    if wrong:
+        raise PersonError(f"{folder}: {', '.join(wrong[:5])} is not what was published: nothing of it is used; fetch it again")
+    bill = folder / BILL
+    if bill.is_file():
+        try:
+            listed = listed_files(read_json(bill))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise PersonError(f"{bill} is no bill of materials: fetch the folder again") from error
+        other = [name for name, digest in listed.items() if not (folder / name).is_file() or sha256(folder / name) != digest]
+        if other:
+            raise PersonError(f"{bill} names other bytes than those of {other[0]}: nothing of the folder is used")
+    check_signature(folder, key, unsigned=unsigned)
+
+
+def open_shipped(folder: Path, *, target: str = "", key: Path | None = None, unsigned: bool = False) -> Shipped:
+    """Open the model of a folder.
+
+    Args:
+        folder: `data/ship`, or what `python -m pipeline release` wrote.
+        target: which one; without, the fastest that passed on the machine that made it, or else the first in fp32.
+        key: public key of whoever signed it.
+        unsigned: take a signed folder without a key.
+
+    Raises:
+        PersonError: it is not whole, or has no such target; the message names what it has.
+    """
+    check_whole(folder, key, unsigned=unsigned)
+    targets: dict[str, Any] = read_json(folder / TARGETS)
+    there = {name: (folder / name / entry["file"]).is_file() for name, entry in targets.items()}
+    ran = [name for name, entry in targets.items() if entry["agreement"] is not None and there[name]]
+    if not ran:
+        raise PersonError(f"{folder} has no target that runs: choose some with  target=[onnx]  and run  dvc repro ship")
+    if target and target not in ran:
+        raise PersonError(f"there is no target {target!r} in {folder}: {near_match(target, ran)}")
+    measured = read_json(folder / MEASURED) if (folder / MEASURED).is_file() else {}
+    first = next((name for name in ran if targets[name]["precision"] == "fp32"), ran[0])
+    chosen = target or (measured.get("ships") if measured.get("ships") in ran else "") or first
+    entry, facts = targets[chosen], read_json(folder / MODEL)
+    path = folder / chosen / entry["file"]
+    part = build(entry["target"])
+    return Shipped(
+        folder, chosen, sha256(path), facts, part.load(path), part.largest_batch, labels=[str(name) for name in facts["labels"]],
+        columns=[str(name) for name in facts["output"]["columns"]],
+    )  # fmt: skip
