@@ -17,7 +17,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export WANDB_ERROR_REPORTING := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help repro test test-all acceptance lint review sync blocks paper clean
+.PHONY: help repro test test-all acceptance lint review sync web blocks paper clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{printf "make %-12s%s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ review: $(REPRO_READY)  ## compare the runs in one page, without an account
 
 sync: $(REPRO_READY)  ## upload the offline runs to a W&B server; again is harmless
 	$(PYTHON) -m pipeline sync
+
+web:  ## fetch onnxruntime-web for target=web, once (npm)
+	mkdir -p .run/web && cp pipeline/target/page/package.json pipeline/target/page/package-lock.json .run/web/
+	cd .run/web && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 
 blocks: $(REPRO_READY)  ## solar cells: the table over five blocks of modules
 	$(PYTHON) -m benchmarks.elpv_blocks

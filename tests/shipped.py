@@ -46,10 +46,10 @@ def before(directory: Path, *, detector: bool = True, **shape: Any) -> tuple[tra
     return folders, inputs
 
 
-def folder(directory: Path, *targets: str, **shape: Any) -> Path:
-    """A published `ship`."""
-    folders, inputs = before(directory, **shape)
-    cfg = config(folders, *targets)
+def folder(directory: Path, *targets: str, **changes: Any) -> Path:
+    """A published `ship`, with changes of its numbers."""
+    folders, inputs = before(directory)
+    cfg = config(folders, *targets, **changes)
     cfg["detector"] = {"energy": toy.option("detector", "energy")}
     partial = artifact.begin(directory / "ship")
     ship.run(cfg, partial, **inputs)

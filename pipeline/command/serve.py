@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         shipped, largest=asked.batch, wait=asked.wait_ms / 1000, waiting=asked.waiting,
         pool={"seconds": asked.decode_seconds, "memory_mb": asked.decode_mb, "workers": asked.workers},
     )  # fmt: skip
-    limits = Limits(**{name: getattr(asked, name) for name in ("body_mb", "held_mb", "body_seconds", "answer_seconds")})
+    limits = Limits(**{name: getattr(asked, name) for name in ("body_mb", "held_mb", "body_seconds", "answer_seconds", "client")})
     print(f"{shipped.folder}: target {shipped.target}, SHA-256 {shipped.digest}")
     print(f"http://{asked.host}:{asked.port}/docs", flush=True)
     config = uvicorn.Config(
@@ -65,6 +65,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--wait-ms", type=float, default=2.0, help="that the first image of a batch waits for others (2)")
     add("--waiting", type=int, default=128, help="images that may wait; one more is answered 503 (128)")
     add("--connections", type=int, default=256, help="at once; one more is answered 503 (256)")
+    add("--client", type=int, default=16, help="requests of one address at once; one more is answered 503 (16)")
     add("--body-mb", type=float, default=8.0, help="of one request (8)")
     add("--held-mb", type=float, default=64.0, help="of all requests that are in memory (64)")
     add("--body-seconds", type=float, default=10.0, help="until a request is whole (10)")
@@ -74,8 +75,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--workers", type=int, default=1, help="processes that decode (1)")
     add("--threads", type=int, default=1, help="of the runtime (1)")
     asked = parser.parse_args(argv)
-    for name in ("batch", "waiting", "connections", "body_mb", "held_mb", "body_seconds", "answer_seconds", "decode_seconds",
-                 "decode_mb", "workers", "threads"):  # fmt: skip
+    for name in ("batch", "waiting", "connections", "client", "body_mb", "held_mb", "body_seconds", "answer_seconds",
+                 "decode_seconds", "decode_mb", "workers", "threads"):  # fmt: skip
         if getattr(asked, name) <= 0:
             raise PersonError(f"--{name.replace('_', '-')} must be above 0: received {getattr(asked, name)}")
     return asked

@@ -297,6 +297,7 @@ class Made:
         int8: the compressed file, of `plain`; None where there is none.
         further: names of the further outputs.
         metadata: facts for whoever uses the file.
+        decoder: arguments of `pipeline.images.decode.Decoder`, as ingest had them.
     """
 
     network: "nn.Module"
@@ -306,6 +307,7 @@ class Made:
     int8: Path | None
     further: Sequence[str]
     metadata: Mapping[str, str]
+    decoder: Mapping[str, Any]
 
 
 class Target(Protocol):

@@ -5,9 +5,9 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ class Limits:
         body_seconds: until the body is whole.
         answer_seconds: until there is an answer.
         images: in one JSON request.
+        client: requests of one address at once.
     """
 
     body_mb: float = 8.0
@@ -41,6 +42,7 @@ class Limits:
     body_seconds: float = 10.0
     answer_seconds: float = 30.0
     images: int = 16
+    client: int = 16
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
@@ -72,10 +74,26 @@ class Metrics:
 
 
 class Held:
-    """Bytes of all bodies that are in memory."""
+    """Bytes of all bodies that are in memory, and requests of each address."""
 
-    def __init__(self, most: float) -> None:
-        self.most, self.now = most, 0
+    def __init__(self, limits: Limits) -> None:
+        self.most, self.now = limits.held_mb * 1e6, 0
+        self.client = limits.client
+        self.clients: dict[str, int] = {}
+
+    @contextmanager
+    def of(self, client: str) -> Iterator[None]:
+        """One request of an address, or a refusal."""
+        now = self.clients.get(client, 0)
+        if now >= self.client:
+            raise Refusal(503, f"{now} requests of {client} are being answered: wait for one of them")
+        self.clients[client] = now + 1
+        try:
+            yield
+        finally:
+            self.clients[client] -= 1
+            if not self.clients[client]:
+                del self.clients[client]
 
 
 def make_app(shipped: Shipped, batcher: Batcher, limits: Limits) -> FastAPI:
@@ -86,7 +104,7 @@ def make_app(shipped: Shipped, batcher: Batcher, limits: Limits) -> FastAPI:
         batcher: that asks it; it is started and ended with the application.
         limits: of requests.
     """
-    metrics, held = Metrics(batcher, shipped), Held(limits.held_mb * 1e6)
+    metrics, held = Metrics(batcher, shipped), Held(limits)
 
     @asynccontextmanager
     async def alive(_: FastAPI) -> AsyncIterator[None]:
@@ -99,7 +117,7 @@ def make_app(shipped: Shipped, batcher: Batcher, limits: Limits) -> FastAPI:
     @app.exception_handler(Refusal)
     async def refuse(_: Request, error: Refusal) -> JSONResponse:
         headers = {"Retry-After": "1"} if error.status == 503 else {}
-        if error.status in {408, 413}:
+        if error.status in {408, 413, 503}:
             headers["Connection"] = "close"  # what is left of the body is not read
         return JSONResponse({"error": error.why, "model": shipped.digest}, error.status, headers=headers)
 
@@ -111,9 +129,11 @@ def make_app(shipped: Shipped, batcher: Batcher, limits: Limits) -> FastAPI:
         if kind != "application/json" and not kind.startswith(IMAGES):
             expected = "image/*, application/octet-stream or application/json"
             raise Refusal(415, f"Content-Type must be {expected}: received {kind[:60]!r}")
-        async with _taken(request, limits, held) as body:
-            files = [body] if kind != "application/json" else _images(body, limits)
-            found = await _answered(batcher, files, limits)
+        client = request.client.host if request.client else ""
+        with held.of(client):
+            async with _taken(request, limits, held) as body:
+                files = [body] if kind != "application/json" else _images(body, limits)
+                found = await _answered(batcher, files, limits, client=client)
         for one in found:
             metrics.labels.labels(one.label).inc()
             metrics.unknown.inc(int(bool(one.unknown)))
@@ -208,10 +228,10 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
 
 
-async def _answered(batcher: Batcher, files: list[bytes], limits: Limits) -> list[Any]:
+async def _answered(batcher: Batcher, files: list[bytes], limits: Limits, *, client: str) -> list[Any]:
     futures: list[Future[Any]] = []
     for data in files:
-        future = batcher.submit(data)
+        future = batcher.submit(data, client)
         if future is None:
             for other in futures:
                 other.cancel()

@@ -1,8 +1,11 @@
-"""Requests to batches: one thread decodes and asks the model, so that many small requests cost as little as a few large ones."""
+"""Requests to batches: one thread decodes and asks the model, so that many small requests cost as little as a few large ones.
 
-import queue
+Clients take turns: however many images one of them has waiting, the next one of another client is in the next batch.
+"""
+
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -44,6 +47,42 @@ class _Work:
     future: "Future[Any]" = field(default_factory=Future)
 
 
+class Turns:
+    """A queue of one line for each client; they are served in turn."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, deque[_Work]] = {}
+        self.count, self.closed = 0, False
+        self.changed = threading.Condition()
+
+    def put(self, client: str, work: _Work) -> None:
+        """Behind the others of this client."""
+        with self.changed:
+            self.lines.setdefault(client, deque()).append(work)
+            self.count += 1
+            self.changed.notify()
+
+    def close(self) -> None:
+        """Nothing comes any more; what waits is still handed out."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify()
+
+    def get(self, patience: float | None = None) -> _Work | None:
+        """The next one; None when there is none in time, or will be none."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.count or self.closed, patience)
+            if not self.count:
+                return None
+            client = next(iter(self.lines))
+            line = self.lines.pop(client)
+            work = line.popleft()
+            if line:
+                self.lines[client] = line  # behind all other clients
+            self.count -= 1
+            return work
+
+
 class Batcher:
     """Answers image files; files are decoded in limited processes, as ingest does, so that none of them can end the server.
 
@@ -61,7 +100,7 @@ class Batcher:
         self.model, self.largest, self.wait, self.waiting = model, largest, wait, waiting
         self.pool = DecodePool(model.decoder, **{"seconds": 2.0, "memory_mb": 512, "workers": 1, **(pool or {})})
         self.counts = Counts()
-        self.queue: queue.Queue[_Work | None] = queue.Queue()
+        self.turns = Turns()
         self._thread = threading.Thread(target=self._serve, name="model", daemon=True)
 
     def __enter__(self) -> Self:
@@ -69,53 +108,47 @@ class Batcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.queue.put(None)
+        self.turns.close()
         self._thread.join(timeout=30)
 
     @property
     def depth(self) -> int:
         """Files that wait now."""
-        return self.queue.qsize()
+        return self.turns.count
 
     @property
     def alive(self) -> bool:
         """Whether somebody answers."""
         return self._thread.is_alive()
 
-    def submit(self, data: bytes) -> "Future[Any] | None":
+    def submit(self, data: bytes, client: str = "") -> "Future[Any] | None":
         """A promise of the answer, or of `Refused`; None when too many wait."""
-        if self.queue.qsize() >= self.waiting:
+        if self.turns.count >= self.waiting:
             return None
         work = _Work(data)
-        self.queue.put(work)
+        self.turns.put(client, work)
         return work.future
 
     def _serve(self) -> None:
         with self.pool:
-            while (first := self.queue.get()) is not None:
-                works, ended = self._gather(first)
-                works = [work for work in works if work.future.set_running_or_notify_cancel()]
+            while (first := self.turns.get()) is not None:
+                works = [work for work in self._gather(first) if work.future.set_running_or_notify_cancel()]
                 try:
                     self._answer(works)
                 except Exception as error:  # noqa: BLE001 - whoever asked is told, and the next batch is served
                     for work in works:
                         if not work.future.done():
                             work.future.set_exception(error)
-                if ended:
-                    return
 
-    def _gather(self, first: _Work) -> tuple[list[_Work], bool]:
-        """What is there, and what comes within the wait; whether the end came with it."""
+    def _gather(self, first: _Work) -> list[_Work]:
+        """What is there, and what comes within the wait."""
         works, until = [first], time.monotonic() + self.wait
         while len(works) < self.largest:
-            try:
-                work = self.queue.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                break
+            work = self.turns.get(max(0.0, until - time.monotonic()))
             if work is None:
-                return works, True
+                break
             works.append(work)
-        return works, False
+        return works
 
     def _answer(self, works: list[_Work]) -> None:
         began = time.perf_counter()

@@ -97,22 +97,28 @@ def _run(target: Any, job: Job) -> int:
     opened = target.load(job.out / job.file)
     limit = target.largest_batch or len(samples_NHWC)
     _say(said, {"ready": True})
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if asked["do"] == "answer":
-            found: dict[str, list[Any]] = {}
-            size = min(asked["batch"], limit)
-            for start in range(0, len(samples_NHWC), size):
-                for name, values in opened.answers(np.array(samples_NHWC[start : start + size])).items():
-                    found.setdefault(name, []).append(values)
-            np.savez(job.samples.with_name("answers.npz"), **{name: np.concatenate(parts) for name, parts in found.items()})  # type: ignore[arg-type]
-            answer: dict[str, Any] = {"names": sorted(found)}
-        elif asked["do"] == "time":
-            answer = {"seconds": _timed(opened, samples_NHWC, asked["batch"], limit)}
-        else:
-            answer = {"bytes": max(0, _memory("VmHWM") - before)}
-        _say(said, answer)
+    try:
+        for line in sys.stdin:
+            _say(said, _done(json.loads(line), opened, samples_NHWC, job, before=before, limit=limit))
+    finally:
+        if hasattr(opened, "close"):
+            opened.close()
     return 0
+
+
+def _done(asked: dict[str, Any], opened: Any, samples_NHWC: Any, job: Job, *, before: int, limit: int) -> dict[str, Any]:
+    if asked["do"] == "time":
+        return {"seconds": _timed(opened, samples_NHWC, asked["batch"], limit)}
+    if asked["do"] == "memory":
+        return {"bytes": max(0, _memory("VmHWM") - before)}
+    found: dict[str, list[Any]] = {}
+    size = min(asked["batch"], limit)
+    for start in range(0, len(samples_NHWC), size):
+        for name, values in opened.answers(np.array(samples_NHWC[start : start + size])).items():
+            found.setdefault(name, []).append(values)
+    arrays = {name: np.concatenate(parts) for name, parts in found.items()}
+    np.savez(job.samples.with_name("answers.npz"), **arrays)  # type: ignore[arg-type]
+    return {"names": sorted(found)}
 
 
 def _say(said: TextIO, answer: dict[str, Any]) -> None:

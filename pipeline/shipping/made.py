@@ -21,7 +21,7 @@ def made_of(facts: Mapping[str, Any]) -> Made:
 
     Args:
         facts: `ingest`, `train`, `ood` and `export` are directories of artifacts, `int8` the compressed file or "", `task` and
-            `detector` parts of the configuration.
+            `detector` parts of the configuration, `decoder` how images are read.
     """
     card = read_json(Path(facts["ingest"]) / "card.json")
     task = build(facts["task"], card=card)
@@ -33,5 +33,5 @@ def made_of(facts: Mapping[str, Any]) -> Made:
         network=Deployed(model, task, watch).eval(), plain=Deployed(model, task).eval(),
         example_BHWC=torch.zeros((2, card["height"], card["width"], card["channels"]), dtype=torch.uint8),
         onnx=exported, int8=Path(facts["int8"]) if facts["int8"] else None, further=() if watch is None else OUTPUTS,
-        metadata={entry.key: entry.value for entry in proto.metadata_props},
+        metadata={entry.key: entry.value for entry in proto.metadata_props}, decoder=facts["decoder"],
     )  # fmt: skip

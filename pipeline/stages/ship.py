@@ -47,7 +47,8 @@ def run(
     trained_NK = predict(model, task, subset.pixels(), total=len(subset), what="trained model")
     int8 = compress / "model.onnx"
     made = {"ingest": str(ingest), "train": str(train), "ood": str(ood), "export": str(export), "task": cfg["task"],
-            "detector": cfg["detector"], "int8": str(int8) if int8.is_file() and int8.stat().st_size else ""}  # fmt: skip
+            "detector": cfg["detector"], "decoder": _decoder(cfg, card),
+            "int8": str(int8) if int8.is_file() and int8.stat().st_size else ""}  # fmt: skip
 
     def eager(pixels_BHWC: Pixels) -> object:
         with torch.inference_mode():
@@ -67,6 +68,11 @@ def run(
             f"target=[{','.join(one.trial.name for one in rest) or 'none'}]"
         )
     return write_section(out, _section(task, found, len(subset), options))
+
+
+def _decoder(cfg: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
+    """How images are read: as ingest read them, at the size that is stored."""
+    return {key: cfg["ingest"][key] for key in DECODER} | {key: card[key] for key in ("height", "width", "channels")}
 
 
 def _samples(task: Any, ingest: Path, split: Path, count: int) -> Subset:
@@ -106,9 +112,8 @@ def _publish(
     files = {str(path.relative_to(out)): sha256(path) for path in paths}
     facts = {one.trial.name: {**one.facts(), "target": parts[one.trial.name]} for one in found}
     write_json(out / "targets.json", facts)
-    decoder = {key: cfg["ingest"][key] for key in DECODER} | {key: card[key] for key in ("height", "width", "channels")}
     described = page.described(export / "model.onnx")
-    write_json(out / "model.json", {**described, "decoder": decoder, "headline": found[0].trained if found else {}})
+    write_json(out / "model.json", {**described, "decoder": _decoder(cfg, card), "headline": found[0].trained if found else {}})
     write_json(out / "bom.cdx.json", bill_of_materials(card, described, files))
 
 

@@ -35,7 +35,7 @@ def world(tmp_path_factory):
     subset = read_subset(task, folders.ingest, folders.split, ["train", "val", "test"]).spread(256, "parity")
     model = load_model(folders.train)
     facts = {"ingest": str(inputs["ingest"]), "train": str(inputs["train"]), "ood": str(inputs["ood"]), "export": str(inputs["export"]),
-             "int8": str(inputs["compress"] / "model.onnx"), "task": folders.task, "detector": {"energy": toy.option("detector", "energy")}}
+             "int8": str(inputs["compress"] / "model.onnx"), "task": folders.task, "decoder": shipped.INGEST, "detector": {"energy": toy.option("detector", "energy")}}
 
     def eager(pixels_BHWC):
         with torch.inference_mode():

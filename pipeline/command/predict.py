@@ -1,0 +1,111 @@
+"""Answer files, folders, archives, videos or a camera with the model that ships: a table, pictures, and how long it took."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.command.serve import add_model
+from pipeline.core.errors import PersonError
+from pipeline.core.progress import track
+from pipeline.core.table import write_csv
+
+EXAMPLES = """
+examples:
+  python -m pipeline predict ~/new_photos                       predictions.csv of a folder
+  python -m pipeline predict cell.png batch.zip line.mp4 --every 10 --pictures seen
+  python -m pipeline predict camera:0 --most 100 --budget-ms 50
+  python -m pipeline predict ~/new_photos --target openvino --model cells-1.0 --public-key maker.pub
+exit code: 0 every image was answered, 1 nothing could be, 3 some were left out (they are listed), 4 the time budget was missed
+"""
+SHOWN = 8  # left-out files that are named on the terminal
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the table; see the exit codes in the help.
+
+    Raises:
+        PersonError: no model, nothing to answer, or a wrong option.
+    """
+    asked = _arguments(argv)
+    from pipeline.serving.inputs import Inputs
+    from pipeline.serving.predicting import Tally, predictions
+    from pipeline.shipping.shipped import open_shipped
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))
+    shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned)
+    if asked.pictures is not None:
+        asked.pictures.mkdir(parents=True, exist_ok=True)
+    pool = {"seconds": asked.decode_seconds, "memory_mb": asked.decode_mb, "workers": asked.workers}
+    tally, rows = Tally(), []
+    with tempfile.TemporaryDirectory(prefix="predict-") as scratch, Inputs(
+        asked.paths, Path(scratch), every=asked.every, most=asked.most
+    ) as inputs:
+        shown = track(inputs, what="predict", total=inputs.total()) if inputs.total() else inputs
+        answers = predictions(shipped, shown, tally, batch=asked.batch, pool=pool, pictures=asked.pictures)
+        for one, answer, seconds in answers:
+            unknown = ["", ""] if answer.unknown is None else [int(answer.unknown), answer.score]
+            probability = "" if answer.probability is None else answer.probability
+            rows.append([one.name, answer.label, probability, *answer.columns.values(), *unknown, round(1000 * seconds, 3)])
+    columns = ["name", "label", "probability", *shipped.columns, "unknown", "unknown_score", "ms"]
+    write_csv(asked.out, columns, rows)
+    return _tell(asked, tally, f"target {shipped.target}, SHA-256 {shipped.digest[:12]}", _budget(asked))
+
+
+def _tell(asked: argparse.Namespace, tally: Any, model: str, budget: float | None) -> int:
+    """Say what was done; the exit code."""
+    pictures = f"; pictures in {asked.pictures}" if asked.pictures else ""
+    print(f"{tally.answered} images answered by {model}: {asked.out}{pictures}")
+    if tally.unknown:
+        print(f"  {tally.unknown} of them are unlike the training data (column unknown)")
+    for name, why in tally.left_out[:SHOWN]:
+        print(f"  left out: {name}: {why}", file=sys.stderr)
+    if len(tally.left_out) > SHOWN:
+        print(f"  left out: {len(tally.left_out) - SHOWN} more", file=sys.stderr)
+    late = False
+    if tally.seconds:
+        half, slow = tally.percentile(0.5), tally.percentile(0.99)
+        late = budget is not None and slow > budget
+        kept = "" if budget is None else f"; budget {budget:g} ms: {'MISSED' if late else 'kept'} by the 99th percentile"
+        print(f"  model time of an image: median {half:.2f} ms, 99th percentile {slow:.2f} ms{kept}")
+    if not tally.answered:
+        return 1
+    return 3 if tally.left_out else 4 if late else 0
+
+
+def _budget(asked: argparse.Namespace) -> float | None:
+    """Of the command line, or of the run that made the model (`ship.budget_ms`)."""
+    from pipeline.core.artifact import MEASURED, read_json
+
+    if asked.budget_ms is not None:
+        return float(asked.budget_ms)
+    path = asked.model / MEASURED
+    found = read_json(path).get("budget_ms") if path.is_file() else None
+    return None if found is None else float(found)
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m pipeline predict", description=__doc__, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    add = parser.add_argument
+    add("paths", nargs="+", metavar="PATH", help="file, folder, archive, video or camera:NUMBER")
+    add_model(parser)
+    add("--out", type=Path, default=Path("predictions.csv"), metavar="FILE", help="the table (predictions.csv)")
+    add("--pictures", type=Path, metavar="FOLDER", help="also the images with what was said of them")
+    add("--batch", type=int, default=1, help="images in one call (1)")
+    add("--every", type=int, default=1, help="take each so-many-th frame of a video or camera (1)")
+    add("--most", type=int, default=0, help="images in all (0: every one)")
+    add("--budget-ms", type=float, help="time that an image may take, at the 99th percentile (ship.budget_ms)")
+    add("--decode-seconds", type=float, default=10.0, help="CPU seconds that decoding one file may take (10)")
+    add("--decode-mb", type=int, default=1024, help="MB that decoding may take (1024)")
+    add("--workers", type=int, default=1, help="processes that decode (1)")
+    add("--threads", type=int, default=1, help="of the runtime (1)")
+    asked = parser.parse_args(argv)
+    if asked.batch < 1 or asked.every < 1 or asked.most < 0:
+        raise PersonError(
+            f"--batch and --every must be at least 1, --most not negative: received {asked.batch}, {asked.every}, {asked.most}"
+        )
+    return asked

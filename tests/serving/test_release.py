@@ -1,0 +1,133 @@
+"""`release`, and what refuses a folder that was changed: predict, serve and verify alike."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.__main__ import main
+from pipeline.core.errors import PersonError
+from pipeline.shipping.shipped import open_shipped
+from tests import shipped
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A project with something to ship, and two pairs of keys."""
+    place = tmp_path_factory.mktemp("released")
+    (place / "data").mkdir()
+    shipped.folder(place / "data", "onnx", timed=[1], repeats=1)
+    (place / "data/report").mkdir()
+    (place / "data/report/MODEL_CARD.md").write_text("# A card\n")
+    for name in ("maker", "other"):
+        subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(place / f"{name}.pem")], check=True)
+        subprocess.run(["openssl", "ec", "-in", str(place / f"{name}.pem"), "-pubout", "-out", str(place / f"{name}.pub")], check=True, capture_output=True)
+    return place
+
+
+@pytest.fixture
+def released(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world)
+    out = tmp_path / "cells-1.0"
+    assert main(["release", str(out), "--key", "maker.pem"]) == 0
+    return out
+
+
+def test_a_signed_release_opens_with_its_makers_key_alone(world, released, capsys):
+    assert {path.name for path in released.iterdir()} >= {"onnx", "bom.cdx.json", "MODEL_CARD.md", "model.json", "manifest.json", "model.sig"}
+    assert open_shipped(released, key=world / "maker.pub").target == "onnx"
+    assert main(["verify", "--release", str(released), "--public-key", "maker.pub"]) == 0
+    assert "signed with that key" in capsys.readouterr().out
+    with pytest.raises(PersonError, match="is signed: give its maker's key"):
+        open_shipped(released)
+    assert open_shipped(released, unsigned=True).target == "onnx"
+    with pytest.raises(PersonError, match=r"none of .*other\.pub"):
+        open_shipped(released, key=world / "other.pub")
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def reseal(folder: Path) -> None:
+    """What a clever thief does: make the manifest true again."""
+    from pipeline.core.artifact import sha256
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in manifest["files"]:
+        manifest["files"][name] = sha256(folder / name)
+    (folder / "manifest.json").write_text(json.dumps(manifest, sort_keys=True, indent=2) + "\n")
+
+
+def rebill(folder: Path) -> None:
+    """And the bill of materials."""
+    from pipeline.core.artifact import sha256
+
+    bill = json.loads((folder / "bom.cdx.json").read_text())
+    for part in bill["components"]:
+        if part["type"] == "file":
+            part["hashes"][0]["content"] = sha256(folder / part["name"])
+    (folder / "bom.cdx.json").write_text(json.dumps(bill))
+
+
+THEFTS = {
+    "model": lambda f: flip(f / "onnx/model.onnx"),
+    "model, manifest": lambda f: (flip(f / "onnx/model.onnx"), reseal(f)),
+    "model, bill, manifest": lambda f: (flip(f / "onnx/model.onnx"), rebill(f), reseal(f)),
+    "labels": lambda f: flip(f / "model.json"),
+    "bill": lambda f: flip(f / "bom.cdx.json"),
+    "bill, manifest": lambda f: ((f / "bom.cdx.json").write_text('{"components": []}'), reseal(f)),
+    "signature": lambda f: (f / "model.sig").write_text("{}"),
+    "no signature": lambda f: (f / "model.sig").unlink(),
+    "file added": lambda f: (f / "onnx/extra.onnx").write_bytes(b"x"),
+    "file gone": lambda f: (f / "MODEL_CARD.md").unlink(),
+    "manifest": lambda f: (f / "manifest.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("verb", ["predict", "serve", "verify"])
+@pytest.mark.parametrize("theft", THEFTS)
+def test_a_changed_folder_is_refused(world, released, tmp_path, capsys, verb, theft):
+    copy = tmp_path / "copy"
+    shutil.copytree(released, copy)
+    THEFTS[theft](copy)
+    words = {
+        "predict": ["predict", str(world / "data/report"), "--model", str(copy), "--public-key", "maker.pub"],
+        "serve": ["serve", "--model", str(copy), "--public-key", "maker.pub", "--port", "1"],
+        "verify": ["verify", "--release", str(copy), "--public-key", "maker.pub"],
+    }[verb]
+    capsys.readouterr()
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert str(copy) in said
+
+
+def test_the_bill_of_materials_is_valid_cyclonedx(released):
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    text = (released / "bom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bill = json.loads(text)
+    kinds = [part["type"] for part in bill["components"]]
+    assert {"data", "file", "library"} <= set(kinds)
+    assert bill["metadata"]["component"]["type"] == "machine-learning-model"
+
+
+def test_a_folder_that_is_there_is_not_overwritten(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(world)
+    assert main(["release", str(tmp_path)]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_a_key_that_is_none_leaves_nothing_behind(world, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(world)
+    (tmp_path / "bad.pem").write_text("no key")
+    assert main(["release", str(tmp_path / "out"), "--key", str(tmp_path / "bad.pem")]) == 1
+    assert "openssl ecparam" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
