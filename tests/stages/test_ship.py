@@ -1,0 +1,110 @@
+"""The stage ship: what it publishes, independence of the order of the targets, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.core.artifact import read_json
+from pipeline.core.errors import PersonError
+from pipeline.core.section import read_section
+from pipeline.shipping.judge import Judged, choose, judge
+from pipeline.shipping.trial import RAN, Trial
+from pipeline.stages import ship
+from pipeline.stages.report import timed
+from tests import shipped, toy
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return shipped.before(tmp_path_factory.mktemp("ship"))
+
+
+def config(folders, *targets, **changes):
+    cfg = shipped.config(folders, *targets, **{"repeats": 1, "timed": [1], **changes})
+    cfg["detector"] = {"energy": toy.option("detector", "energy")}
+    return cfg
+
+
+def test_it_publishes_every_target_a_bill_and_a_table_whatever_the_order(world, tmp_path):
+    folders, inputs = world
+    said, files = {}, {}
+    for name, order in {"a": ("onnx", "onnx_int8", "torch_export"), "b": ("torch_export", "onnx_int8", "onnx")}.items():
+        (tmp_path / name).mkdir()
+        said[name] = ship.run(config(folders, *order), tmp_path / name, **inputs)
+        files[name] = {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*") if path.is_file()}
+    assert set(files["a"]) == {
+        "onnx/model.onnx", "onnx_int8/model.onnx", "torch_export/model.pt2", "targets.csv", "targets.json", "model.json",
+        "bom.cdx.json", "timings.json", "section.json",
+    }  # fmt: skip
+    for name in ("onnx/model.onnx", "onnx_int8/model.onnx", "targets.json", "model.json"):
+        assert files["a"][name] == files["b"][name], name
+    assert files["a"]["onnx/model.onnx"] == (inputs["export"] / "model.onnx").read_bytes()
+    assert files["a"]["onnx_int8/model.onnx"] == (inputs["compress"] / "model.onnx").read_bytes()
+    facts = read_json(tmp_path / "a" / "targets.json")
+    assert facts["onnx"]["flips"] == facts["torch_export"]["flips"] == 0
+    assert facts["onnx"]["agreement"] == 1.0
+    assert facts["onnx_int8"]["precision"] == "int8"
+    assert said["a"].startswith("3 of 3 targets ran here and were compared on 64 samples; 2 in fp32 with 0 other classes")
+    described = read_json(tmp_path / "a" / "model.json")
+    assert described["labels"] == ["bar", "disc"]
+    assert described["decoder"]["height"] == 16
+
+
+def test_the_report_shows_the_times_that_lie_beside_the_content(world, tmp_path):
+    folders, inputs = world
+    ship.run(config(folders, "onnx"), tmp_path, **inputs)
+    section = timed(read_section(tmp_path), tmp_path)
+    assert [table.columns[0] for table in section.tables] == ["target", "target"]
+    assert section.tables[1].rows[0][0] in {"onnx", "onnx (ships)"}
+    (tmp_path / "timings.json").unlink()
+    assert len(timed(read_section(tmp_path), tmp_path).tables) == 1
+
+
+@pytest.mark.parametrize(("changes", "said"), [({"target": {"none": {"_target_": None}}}, "no target"), ({"exporter": {"_target_": None}}, "not exported")])
+def test_nothing_to_ship_is_an_empty_valid_artifact(world, tmp_path, changes, said):
+    folders, inputs = world
+    assert said in ship.run({**config(folders, "onnx"), **changes}, tmp_path, **inputs)
+    assert json.loads((tmp_path / "targets.json").read_text()) == {}
+
+
+def test_a_file_in_fp32_that_is_not_the_model_stops_the_run_with_the_numbers(world, tmp_path, monkeypatch):
+    folders, inputs = world
+    trained = ship.predict
+
+    def other(*args, **kwargs):
+        return np.roll(trained(*args, **kwargs), 1, axis=1)
+
+    monkeypatch.setattr(ship, "predict", other)
+    with pytest.raises(PersonError, match=r"onnx: its outputs differ by 0\.\d+ \(allowed: 0\.0001\), \d+ other classes .*target=\[none\]"):
+        ship.run(config(folders, "onnx"), tmp_path, **inputs)
+
+
+def trial(name, precision, answers, seconds):
+    return Trial(name, RAN, precision, answers={1: {"prediction": np.asarray(answers, np.float32)}}, seconds={1: [(seconds, 1.0)]})
+
+
+LIMITS = {"tolerance": 1e-4, "drop": 0.01, "sign": 1}
+TRUTH = np.array([0, 1, 0, 1])
+TRAINED = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]], np.float32)
+
+
+def accuracy(found_NK):
+    value = float((found_NK.argmax(axis=1) == TRUTH).mean())
+    return {"value": value, "low": value, "high": value}
+
+
+def test_what_loses_too_much_or_is_slower_does_not_ship():
+    worse = TRAINED.copy()
+    worse[0] = [0.4, 0.6]
+    same = judge(trial("same", "fp32", TRAINED, 0.9), TRAINED, accuracy, LIMITS)
+    fast = judge(trial("fast", "int8", TRAINED + 0.01, 0.2), TRAINED, accuracy, LIMITS)
+    bad = judge(trial("bad", "int8", worse, 0.1), TRAINED, accuracy, LIMITS)
+    slow = judge(trial("slow", "fp32", TRAINED, 3.0), TRAINED, accuracy, LIMITS)
+    assert (same.refused, same.unfit, fast.unfit, bad.lost) == ("", "", "", 0.25)
+    assert bad.unfit == "it loses 0.2500 of the headline metric (allowed: 0.01)"
+    assert choose([same, fast, bad, slow], 1) == "fast"
+    assert choose([same, bad], 1) == "same"
+    assert choose([slow], 1) == "slow", "where nothing is faster than the trained model, the file in fp32 ships"
+    assert choose([bad], 1) == ""
+    assert choose([Judged(Trial("none", "cannot", "fp32"))], 1) == ""
