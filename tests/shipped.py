@@ -18,7 +18,7 @@ def config(folders: trained.Folders, *targets: str, **changes: Any) -> dict[str,
     """What the stages compress, export, ood and ship read."""
     return {
         "target": {name: toy.option("target", name) for name in targets}, "ship": {**SHIP, **changes}, "task": folders.task,
-        "exporter": toy.option("exporter", "onnx"), "compressor": toy.option("compressor", "int8"),
+        "exporter": toy.option("exporter", "onnx"), "compressor": toy.option("compressor", "int8"), "shrinker": {},
         "compress": {"calibration": 32}, "detector": {"none": {"_target_": None}},
         "export": {"parity_samples": 30, "batch_sizes": [1, 7], "tolerance": 1e-4, "timing_repeats": 1},
         "ingest": INGEST, "intervals": INTERVALS, "seed": 0, "threads": 1,

@@ -275,6 +275,22 @@ class Compressor(Protocol):
         """
 
 
+class Shrinker(Protocol):
+    """Makes a smaller network of a trained one, before it becomes a file; the original is untouched.
+
+    Attributes:
+        order: which comes first when several are chosen.
+    """
+
+    order: int
+
+    def shrink(self, network: "nn.Module", batches: "Callable[[], Iterable[Tensor]]") -> "nn.Module":
+        """A smaller network of the same inputs and outputs, in evaluation mode.
+
+        `batches()` gives images (B, C, H, W) of the train split, in [0, 1], from the beginning at each call.
+        """
+
+
 class Loaded(Protocol):
     """An exported model, opened in its runtime."""
 

@@ -1,4 +1,4 @@
-"""A smaller model, calibrated on the validation split, measured beside the original on the test split.
+"""A smaller model: shrunk with the train split, calibrated on validation, measured beside the original on the test split.
 
 H height, W width, C channels, K outputs, N samples.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from pipeline.core.artifact import read_json, write_json
 from pipeline.core.errors import PersonError
@@ -17,7 +18,8 @@ from pipeline.core.parts import build, is_off
 from pipeline.core.progress import track
 from pipeline.core.section import Cell, Section, Table, metric_rows, write_section
 from pipeline.training.deploy import deploy
-from pipeline.training.predict import BATCH
+from pipeline.training.finetune import finetune
+from pipeline.training.predict import BATCH, to_batch
 from pipeline.training.saved_model import load_model
 from pipeline.training.subset import Subset, read_subset
 
@@ -41,11 +43,14 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Pat
     card = read_json(ingest / "card.json")
     task = build(cfg["task"], card=card)
     exporter, compressor = build(cfg["exporter"]), build(cfg["compressor"])
+    network, steps = _shrunk(cfg, task, ingest=ingest, split=split, train=train)
     val, test = (read_subset(task, ingest, split, [name]) for name in ("val", "test"))
     calibration = val.spread(int(cfg["compress"]["calibration"]), int(cfg["seed"]), "calibration")
     with tempfile.TemporaryDirectory() as folder:
         source = deploy(load_model(train), task, card, exporter=exporter, directory=Path(folder))
-        files = {"original": source, "compressed": compressor(source, calibration.batches(CALIBRATION_BATCH), out)}
+        (Path(folder) / "small").mkdir()
+        small = source if network is None else deploy(network, task, card, exporter=exporter, directory=Path(folder) / "small")
+        files = {"original": source, "compressed": compressor(small, calibration.batches(CALIBRATION_BATCH), out)}
         sizes = {name: path.stat().st_size for name, path in files.items()}
         predictions = {name: _predict(exporter.load(path), test, name) for name, path in files.items()}
     measure: dict[str, Any] = {**{key: cfg["intervals"][key] for key in ("resamples", "coverage")}, "seed": int(cfg["seed"])}
@@ -55,7 +60,34 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Pat
     stored = {name: {"size_bytes": sizes[name], "metrics": results[name]} for name in results}
     write_json(out / "metrics.json", {**stored, "change": change})
     flips = int((predictions["original"].argmax(axis=1) != predictions["compressed"].argmax(axis=1)).sum())
-    return write_section(out, _section(task, sizes, results, change, counts=(len(calibration), len(test), flips)))
+    return write_section(out, _section(task, sizes, results, change, counts=(len(calibration), len(test), flips), steps=steps))
+
+
+def _shrunk(
+    cfg: dict[str, Any], task: Any, *, ingest: Path, split: Path, train: Path
+) -> tuple[nn.Module | None, list[list[Cell]]]:
+    """The network after each chosen shrinker and some training on, None where none is chosen; and a row of a table for each."""
+    parts = {name: build(part) for name, part in cfg["shrinker"].items() if not is_off(part)}
+    if not parts:
+        return None, []
+    options = cfg["compress"]
+    trained = load_model(train).requires_grad_(requires_grad=False)
+    known = read_subset(task, ingest, split, ["train"])
+    looked_at = known.spread(int(options["looked_at"]), int(cfg["seed"]), "shrink")
+    network = trained
+    rows: list[list[Cell]] = [["trained", _weights(trained)]]
+    for name in sorted(parts, key=lambda name: parts[name].order):
+        network = parts[name].shrink(network, lambda: (to_batch(list(batch)) for batch in looked_at.batches(BATCH)))
+        finetune(
+            network, trained, task, known, steps=int(options["tune_steps"]), batch_size=int(options["tune_batch_size"]),
+            lr=float(options["tune_lr"]), distil=float(options["distil"]), seed=int(cfg["seed"]),
+        )  # fmt: skip
+        rows.append([name, _weights(network)])
+    return network, rows
+
+
+def _weights(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _predict(call: Any, test: Subset, name: str) -> NDArray[np.float32]:
@@ -88,8 +120,9 @@ def paired_change(
 
 
 def _section(
-    task: Any, sizes: dict[str, int], results: dict[str, Any], change: dict[str, Any], *, counts: tuple[int, int, int]
-) -> Section:
+    task: Any, sizes: dict[str, int], results: dict[str, Any], change: dict[str, Any], *, counts: tuple[int, int, int],
+    steps: list[list[Cell]],
+) -> Section:  # fmt: skip
     headline, label = task.headline, task.meanings[task.headline][0]
     ratio = sizes["compressed"] / sizes["original"]
     warnings = warn(task, results, change, ratio=ratio)
@@ -101,6 +134,8 @@ def _section(
         Table(f"Both models in the same runtime on {counts[1]} test samples, with intervals",
               ["model", "size (MB)", *(task.meanings[name][0] for name in names)], rows),
     ]  # fmt: skip
+    if steps:
+        tables.append(Table("Weights of the network after each step, before quantisation", ["step", "weights"], steps))
     summary = f"{ratio:.2f} of the size ({sizes['compressed'] / 1e6:.2f} MB)"
     text = [f"Ranges were set on {counts[0]} samples of the validation split; the test split took no part."]
     if task.categories:

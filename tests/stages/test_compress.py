@@ -23,7 +23,7 @@ def folders(tmp_path_factory):
 
 def config(folders, **changes):
     return {
-        "task": folders.task, "compressor": toy.option("compressor", "int8"), "exporter": toy.option("exporter", "onnx"),
+        "task": folders.task, "shrinker": {"none": {"_target_": None}}, "compressor": toy.option("compressor", "int8"), "exporter": toy.option("exporter", "onnx"),
         "compress": {"calibration": 16}, "intervals": MEASURE, "seed": 0, "threads": 1, **changes,
     }  # fmt: skip
 

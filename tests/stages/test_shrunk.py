@@ -1,0 +1,71 @@
+"""The stage compress with shrinkers: the order of the steps, training on with the train split, and what is said."""
+
+import numpy as np
+import pytest
+
+from pipeline.core.artifact import read_json
+from pipeline.core.section import read_section
+from pipeline.stages import compress
+from tests import toy, trained
+
+TUNE = {"calibration": 32, "looked_at": 64, "tune_steps": 40, "tune_lr": 1e-3, "tune_batch_size": 32, "distil": 1.0}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return trained.folders(tmp_path_factory.mktemp("shrunk"), count=300)
+
+
+def config(folders, *names):
+    return {
+        "task": folders.task, "shrinker": {name: toy.option("shrinker", name) for name in sorted(names)},
+        "compressor": toy.option("compressor", "int8"), "exporter": toy.option("exporter", "onnx"), "compress": TUNE,
+        "intervals": {"resamples": 50, "coverage": 0.95}, "seed": 0, "threads": 1,
+    }  # fmt: skip
+
+
+def test_prune_comes_before_project_and_the_file_gets_smaller_each_time(folders, tmp_path):
+    sizes = {}
+    for names in ((), ("prune",), ("prune", "project")):
+        out = tmp_path / ("-".join(names) or "none")
+        out.mkdir()
+        compress.run(config(folders, *names), out, **folders.inputs)
+        sizes[names] = read_json(out / "metrics.json")["compressed"]["size_bytes"]
+    assert sizes["prune",] < sizes[()]
+    tables = read_section(out).tables
+    assert [row[0] for row in tables[-1].rows] == ["trained", "prune", "project"]
+    weights = [row[1] for row in tables[-1].rows]
+    assert weights == sorted(weights, reverse=True)
+    values = [read_json(out / "metrics.json")[name]["metrics"]["auroc"]["value"] for name in ("original", "compressed")]
+    assert values[1] > values[0] - 0.15
+
+
+def test_the_same_again_gives_the_same_bytes(folders, tmp_path):
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        compress.run(config(folders, "prune"), tmp_path / name, **folders.inputs)
+        files.append((tmp_path / name / "model.onnx").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_training_on_sees_the_train_split_alone_and_helps(folders):
+    from pipeline.core.parts import build
+    from pipeline.training import finetune as module
+    from pipeline.training.predict import predict, to_batch
+    from pipeline.training.saved_model import load_model
+    from pipeline.training.subset import read_subset
+
+    task = build(folders.task, card=read_json(folders.ingest / "card.json"))
+    known = read_subset(task, folders.ingest, folders.split, ["train"])
+    teacher = load_model(folders.train).requires_grad_(requires_grad=False)
+    small = build(toy.option("shrinker", "prune")).shrink(teacher, lambda: iter([to_batch(list(known.pixels()))]))
+
+    def gap(network):
+        return float(np.abs(predict(network, task, known.pixels(), total=len(known)) - predict(teacher, task, known.pixels(), total=len(known))).mean())
+
+    before = gap(small)
+    module.finetune(small, teacher, task, known, steps=40, batch_size=32, lr=3e-3, distil=1.0, seed=0)
+    assert gap(small) < 0.7 * before
+    assert not small.training
+    assert not any(parameter.requires_grad for parameter in small.parameters())
