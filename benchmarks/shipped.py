@@ -28,6 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+import yaml
 from torch import nn
 
 from pipeline.compressor.int8 import Int8
@@ -39,6 +40,7 @@ from pipeline.shrinker.project import Project
 from pipeline.shrinker.prune import Prune
 from pipeline.training.deploy import deploy
 
+ROOT = Path(__file__).resolve().parents[1]
 DROP, BATCHES, REPEATS = 0.005, (1, 32), 15
 TASK = {"_target_": "pipeline.task.classification.Classification", "headline": "accuracy", "label_smoothing": 0.0,
         "positive": None,
@@ -95,7 +97,6 @@ def train(
 
 def networks(images: Images, labels: Any) -> Iterator[tuple[str, nn.Module, int]]:
     """Name, trained network, and the side of its images."""
-    from pipeline.model.lite0 import Lite0
     from pipeline.model.mlp import Mlp
     from pipeline.model.resnet import ResNet
     from pipeline.model.vit import Vit
@@ -105,7 +106,8 @@ def networks(images: Images, labels: Any) -> Iterator[tuple[str, nn.Module, int]
     yield "resnet", train(ResNet(**facts, width=32, stages=3), images, labels, steps=400, lr=3e-3), 28
     yield "vit", train(Vit(**facts, width=96, depth=4, heads=3), images, labels, steps=500, lr=1e-3), 28
     yield "mlp", train(Mlp(**facts), images, labels, steps=600, lr=1e-3), 28
-    network = Lite0(**{**facts, "height": 112, "width_pixels": 112}).eval()
+    option = yaml.safe_load((ROOT / "conf/model/lite0.yaml").read_text(encoding="utf-8"))
+    network = build(option, **{**facts, "height": 112, "width_pixels": 112}).eval()
     large = enlarged(images[:1500])
     with torch.no_grad():
         features_ND = torch.cat([network.features(floats(large[start : start + 50])) for start in range(0, len(large), 50)])

@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.commands import run, run_tests
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(7200)]
-TARGETS = "onnx,onnx_int8,torch_export,openvino,openvino_int8,c,c_int8,executorch,ncnn,web"
+TARGETS = "onnx,onnx_int8,torch_export,openvino,openvino_int8,c,c_int8,executorch,ncnn,web,coreml,tensorrt"
 
 
 def say(text):
@@ -35,10 +35,14 @@ def test_1_one_table_of_every_target(clone):
     for name, entry in facts.items():
         metric, times = entry["metric"], timings["targets"].get(name, {})
         speed = [f"{times[batch]['times_eager']:.2f}x" for batch in times]
+        if entry["agreement"] is None:
+            say(f"   {name:<14}{entry['state']}, {entry['precision']}, {entry['size_bytes'] / 1e6:.2f} MB {entry['why']}")
+            continue
         say(f"   {name:<14}{entry['state']}, {entry['precision']}, {entry['agreement']}, {entry['max_abs_diff']:.1e}, {entry['size_bytes'] / 1e6:.2f}, "
             f"{metric.get('value', 0):.3f} [{metric.get('low', 0):.3f}, {metric.get('high', 0):.3f}], {', '.join(speed)} {entry['why']}")
     assert set(facts) == set(TARGETS.split(","))
-    assert all(entry["state"] == "ran here" for entry in facts.values())
+    recipes = {"coreml", "tensorrt"}  # no Mac and no GPU here
+    assert {name: entry["state"] for name, entry in facts.items()} == {name: "recipe only" if name in recipes else "ran here" for name in facts}
     assert sum(entry["flips"] for entry in facts.values() if entry["precision"] == "fp32") == 0
     samples = re.search(r"compared on (\d+) samples", json.loads((folder / "data/ship/section.json").read_text())["summary"])
     assert int(samples.group(1)) >= 256

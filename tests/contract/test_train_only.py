@@ -62,7 +62,7 @@ READS = {  # stage -> splits of which it may read images
     "explain": {"train", "test"},  # train: the planted cue, and neighbours
     "robustness": {"test"},
     "ood": {"train", "val", "test"},  # fitted on train; val: its thresholds and the choice
-    "compress": {"val", "test"},  # val: calibration; test: its report (a shrinker also trains on with train: tests/stages/test_shrunk.py)
+    "compress": {"val", "test"},  # val: calibration; test: its report; train with a shrinker (tests/stages/test_shrunk.py)
     "export": {"test"},  # parity
     "ship": {"test"},  # parity
     "certify": {"test"},

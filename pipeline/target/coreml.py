@@ -1,0 +1,91 @@
+"""CoreML, for Apple's devices: an ML program that is converted here and runs on a Mac or a phone.
+
+B batch, C channels, H height, W width, K columns of a decoded prediction.
+"""
+
+import logging
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.contracts import Made
+from pipeline.core.record import Floats, Pixels
+
+
+class CoreMl:
+    """A `.mlpackage` for one image, channels first, as 32-bit numbers from 0 to 255; it carries the prediction alone.
+
+    CoreML has no 8-bit inputs but images: the caller turns the pixels into floats, the rest is inside. coremltools converts
+    anywhere and predicts on a Mac alone; elsewhere the target is marked as not run.
+
+    Args:
+        half: weights and arithmetic in 16 bits, as the neural engine wants them.
+    """
+
+    needs = (("coremltools", "coremltools"),)
+    largest_batch = 1
+
+    def __init__(self, *, half: bool = False) -> None:
+        self.half = half
+        self.precision = "fp16" if half else "fp32"
+        self.runs = platform.system() == "Darwin"
+
+    def build(self, made: Made, directory: Path) -> Path:
+        """Convert a traced network."""
+        logging.getLogger("coremltools").setLevel(logging.ERROR)
+        import coremltools
+        import torch
+
+        class Floating(torch.nn.Module):
+            """The network behind float pixels, channels first."""
+
+            def __init__(self, network: torch.nn.Module) -> None:
+                super().__init__()
+                self.model, self.decode = network.model, network.decode
+
+            def forward(self, x_BCHW: torch.Tensor) -> Any:
+                return self.decode(self.model(x_BCHW / 255.0))  # type: ignore[operator]
+
+        _, height, width, channels = made.example_BHWC.shape
+        shape = (1, channels, height, width)
+        with torch.no_grad():
+            traced = torch.jit.trace(Floating(made.plain).eval(), torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
+        precision = coremltools.precision.FLOAT16 if self.half else coremltools.precision.FLOAT32
+        model = coremltools.convert(
+            traced, inputs=[coremltools.TensorType(name="pixels", shape=shape, dtype=np.float32)],
+            outputs=[coremltools.TensorType(name="prediction", dtype=np.float32)], convert_to="mlprogram",
+            compute_precision=precision, minimum_deployment_target=coremltools.target.iOS16,
+        )  # fmt: skip
+        model.user_defined_metadata.update({key: str(value) for key, value in sorted(made.metadata.items())})
+        model.save(str(directory / "model.mlpackage"))
+        return directory / "model.mlpackage" / "Manifest.json"
+
+    def load(self, path: Path) -> "Opened":
+        """Open it on a Mac."""
+        import coremltools
+
+        return Opened(coremltools.models.MLModel(str(path.parent)))
+
+
+class Opened:
+    """A model in CoreML, called image by image.
+
+    Args:
+        model: the open package.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __call__(self, pixels_BHWC: Pixels) -> Floats:
+        """Decoded predictions (B, K), float32, of uint8 images (B, H, W, C)."""
+        x_BCHW = pixels_BHWC.transpose(0, 3, 1, 2).astype(np.float32)
+        rows = [self.model.predict({"pixels": x_CHW[None]})["prediction"] for x_CHW in x_BCHW]
+        return np.concatenate([np.asarray(row, dtype=np.float32).reshape(1, -1) for row in rows])
+
+    def answers(self, pixels_BHWC: Pixels) -> dict[str, NDArray[Any]]:
+        """The prediction."""
+        return {"prediction": self(pixels_BHWC)}
