@@ -335,12 +335,15 @@ class Target(Protocol):
         needs: packages that must import: as pip names each, and as Python does. One that is missing is a line in the table.
         largest_batch: images that one call takes; None for any number.
         runs: whether this machine can run it; a recipe that only another machine can run is written and marked so.
+        runs_code: whether to open its file is to run what its author wrote; such a file is opened of one's own folder alone, or
+            of one that was signed with a known key.
     """
 
     precision: str
     needs: Sequence[tuple[str, str]]
     largest_batch: int | None
     runs: bool
+    runs_code: bool
 
     def build(self, made: Made, directory: Path) -> Path:
         """Write the file (or a folder's main file) into an empty directory.

@@ -97,7 +97,7 @@ def choose(judged: list[Judged], batch: int) -> str:
         judged: in the order of the configuration.
         batch: at which speed counts; the first that was timed where it was not.
     """
-    fit = [one for one in judged if one.agreement is not None and not one.refused and not one.unfit]
+    fit = [one for one in judged if one.agreement is not None and not (one.refused or one.unfit or one.trial.runs_code)]
     seconds = {one.trial.name: one.trial.seconds for one in fit if one.trial.seconds}
     timed = {name: speedup(found.get(batch) or next(iter(found.values()))) for name, found in seconds.items()}
     faster = {name: times for name, times in timed.items() if times > 1}

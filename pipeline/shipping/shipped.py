@@ -20,6 +20,7 @@ from pipeline.shipping.bill import BILL, listed_files
 from pipeline.shipping.signing import check_signature
 
 MODEL, TARGETS = "model.json", "targets.json"
+OWN = Path("data/ship")  # what this project published itself
 
 
 @dataclass(frozen=True)
@@ -133,32 +134,55 @@ def check_whole(folder: Path, key: Path | None = None, *, unsigned: bool = False
     check_signature(folder, key, unsigned=unsigned)
 
 
+def _inside(folder: Path, name: str) -> Path:
+    """A file of a folder.
+
+    Raises:
+        PersonError: the name leads elsewhere.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.parent.resolve()):
+        raise PersonError(f"{folder.parent / TARGETS} names {name!r}, which lies elsewhere: nothing of the folder is used")
+    return path
+
+
 def open_shipped(folder: Path, *, target: str = "", key: Path | None = None, unsigned: bool = False) -> Shipped:
     """Open the model of a folder.
 
     Args:
         folder: `data/ship`, or what `python -m pipeline release` wrote.
-        target: which one; without, the fastest that passed on the machine that made it, or else the first in fp32.
+        target: which one; without, the fastest that passed on the machine that made it, or else the first in fp32. One whose
+            opening runs code (C, torch.export, the web page) is never taken unasked.
         key: public key of whoever signed it.
         unsigned: take a signed folder without a key.
 
     Raises:
-        PersonError: it is not whole, or has no such target; the message names what it has.
+        PersonError: it is not whole, or has no such target (the message names what it has), or to open it is to run code of
+            somebody unknown.
     """
     check_whole(folder, key, unsigned=unsigned)
     targets: dict[str, Any] = read_json(folder / TARGETS)
-    there = {name: (folder / name / entry["file"]).is_file() for name, entry in targets.items()}
+    there = {name: entry["file"] and _inside(folder / name, entry["file"]).is_file() for name, entry in targets.items()}
     ran = [name for name, entry in targets.items() if entry["agreement"] is not None and there[name]]
     if not ran:
         raise PersonError(f"{folder} has no target that runs: choose some with  target=[onnx]  and run  dvc repro ship")
     if target and target not in ran:
         raise PersonError(f"there is no target {target!r} in {folder}: {near_match(target, ran)}")
+    parts = {name: build(targets[name]["target"]) for name in ran}
+    plain = [name for name in ran if not parts[name].runs_code]
+    if not target and not plain:
+        raise PersonError(f"{folder} has only targets whose opening runs code ({', '.join(ran)}): name one with  --target")
     measured = read_json(folder / MEASURED) if (folder / MEASURED).is_file() else {}
-    first = next((name for name in ran if targets[name]["precision"] == "fp32"), ran[0])
-    chosen = target or (measured.get("ships") if measured.get("ships") in ran else "") or first
+    first = next((name for name in plain if targets[name]["precision"] == "fp32"), plain[0] if plain else "")
+    chosen = target or (measured.get("ships") if measured.get("ships") in plain else "") or first
+    if parts[chosen].runs_code and key is None and folder.resolve() != OWN.resolve():
+        raise PersonError(
+            f"to open the target {chosen} of {folder} is to run code of whoever made it: give their key with  --public-key , or "
+            "choose another target"
+        )
     entry, facts = targets[chosen], read_json(folder / MODEL)
-    path = folder / chosen / entry["file"]
-    part = build(entry["target"])
+    path = _inside(folder / chosen, entry["file"])
+    part = parts[chosen]
     return Shipped(
         folder, chosen, sha256(path), facts, part.load(path), part.largest_batch, labels=[str(name) for name in facts["labels"]],
         columns=[str(name) for name in facts["output"]["columns"]],

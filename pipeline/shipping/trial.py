@@ -45,6 +45,7 @@ class Trial:
         seconds: batch size -> its seconds beside the eager model's, call by call in turn.
         memory: batch size -> bytes that opening it and calls up to that size took, at their peak.
     footprint: what it takes on the target, bytes, where that can be said without running it.
+        runs_code: whether to open its file is to run code; such a one is taken by name alone.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Trial:
     seconds: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     memory: dict[int, int] = field(default_factory=dict)
     footprint: dict[str, int] = field(default_factory=dict)
+    runs_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def attempt(name: str, part: dict[str, Any], out: Path, bench: Bench) -> Trial:
     from pipeline.core.parts import build
 
     target = build(part)
-    trial = Trial(name, RECIPE if not target.runs else RAN, target.precision)
+    trial = Trial(name, RECIPE if not target.runs else RAN, target.precision, runs_code=target.runs_code)
     out.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix=f"ship-{name}-") as scratch:
         folder = Path(scratch)

@@ -47,6 +47,7 @@ class C:
 
     needs = (("emx-onnx-cgen", "emx_onnx_cgen"),)
     largest_batch = 1
+    runs_code = True
     runs = True
 
     def __init__(self, *, source: str = "export", inline_mb: float = 2.0) -> None:

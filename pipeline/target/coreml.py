@@ -27,6 +27,7 @@ class CoreMl:
 
     needs = (("coremltools", "coremltools"),)
     largest_batch = 1
+    runs_code = False
 
     def __init__(self, *, half: bool = False) -> None:
         self.half = half

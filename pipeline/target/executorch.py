@@ -20,6 +20,7 @@ class ExecuTorch:
     needs = (("executorch", "executorch"),)
     precision = "fp32"
     largest_batch = 1
+    runs_code = False
     runs = True
 
     def build(self, made: Made, directory: Path) -> Path:

@@ -30,6 +30,7 @@ class Ncnn:
 
     needs = (("pnnx", "pnnx"), ("ncnn", "ncnn"),)
     largest_batch = 1
+    runs_code = False
     runs = True
 
     def __init__(self, *, half: bool = False) -> None:

@@ -22,6 +22,7 @@ class OnnxRuntime:
 
     needs = (("onnxruntime", "onnxruntime"),)
     largest_batch = None
+    runs_code = False
     runs = True
 
     def __init__(self, *, source: str = "export") -> None:

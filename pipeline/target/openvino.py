@@ -30,6 +30,7 @@ class OpenVino:
 
     needs = (("openvino", "openvino"),)
     largest_batch = None
+    runs_code = False
     runs = True
 
     def __init__(self, *, source: str = "export", half: bool = False) -> None:

@@ -36,6 +36,7 @@ class TensorRt:
 
     needs = ()
     largest_batch = None
+    runs_code = False
     runs = False
 
     def __init__(self, *, source: str = "export", half: bool = True, batch: int = 32) -> None:

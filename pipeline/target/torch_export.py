@@ -23,6 +23,7 @@ class TorchExport:
     needs = (("torch", "torch"),)
     precision = "fp32"
     largest_batch = None
+    runs_code = True
     runs = True
 
     def build(self, made: Made, directory: Path) -> Path:

@@ -47,6 +47,7 @@ class Web:
 
     needs = (("playwright", "playwright"),)
     largest_batch = 16
+    runs_code = True
     runs = True
 
     def __init__(self, *, source: str = "export", runtime: str = ".run/web/node_modules/onnxruntime-web/dist") -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+import torch.utils.deterministic
 from pytorch_lightning.profilers import PassThroughProfiler
 
 from pipeline.core import interrupt
@@ -72,6 +74,7 @@ def fit(
     io, agreed = DurableIO(), Agree()
     saver = EverySteps(folder, every=checkpoint_every, last=max_steps, io=io)
     ranks = Ranks(here)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # else every output is written twice, first with NaN
     with interrupt.held(), ranks, _explained(ranks, batch_key):
         trainer = pl.Trainer(
             max_epochs=1, max_steps=max_steps, precision=precision, deterministic=True, accelerator="auto",  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ SMALL = """# @package _global_
 # The digits at the smallest size that still runs every stage.
 defaults:
   - digits
+  - override /target: [onnx]
   - _self_
 generator: {max_steps: 4, width: 8, checkpoint_every: 2}
 train: {max_steps: 24, validate_every: 12, checkpoint_every: 6, log_every: 6}
@@ -35,6 +36,7 @@ robustness: {corruptions: [gaussian_noise, brightness], severities: [1, 3], coun
 ood: {sets: [noise, inverted], others: 16, gradients: 20}
 synthesize: {count: 20, sheet: 20}
 export: {timing_repeats: 3}
+ship: {samples: 32, timed: [1], repeats: 2}
 """
 
 

@@ -18,7 +18,7 @@ def world(tmp_path_factory):
     """A project with something to ship, and two pairs of keys."""
     place = tmp_path_factory.mktemp("released")
     (place / "data").mkdir()
-    shipped.folder(place / "data", "onnx", timed=[1], repeats=1)
+    shipped.folder(place / "data", "onnx", "torch_export", timed=[1], repeats=1)
     (place / "data/report").mkdir()
     (place / "data/report/MODEL_CARD.md").write_text("# A card\n")
     for name in ("maker", "other"):
@@ -105,6 +105,27 @@ def test_a_changed_folder_is_refused(world, released, tmp_path, capsys, verb, th
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert str(copy) in said
+
+
+def test_what_runs_code_is_opened_with_its_makers_key_alone_and_never_unasked(world, released, monkeypatch):
+    assert open_shipped(released, unsigned=True).target == "onnx"
+    with pytest.raises(PersonError, match="is to run code of whoever made it"):
+        open_shipped(released, target="torch_export", unsigned=True)
+    assert open_shipped(released, target="torch_export", key=world / "maker.pub").target == "torch_export"
+    assert open_shipped(Path("data/ship"), target="torch_export").target == "torch_export"
+
+
+def test_a_name_that_leads_out_of_the_folder_is_refused(released, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(released, copy)
+    (copy / "model.sig").unlink()
+    targets = json.loads((copy / "targets.json").read_text())
+    targets["onnx"]["file"] = "../../secret.onnx"
+    (tmp_path / "secret.onnx").write_bytes(b"x")
+    (copy / "targets.json").write_text(json.dumps(targets))
+    reseal(copy)
+    with pytest.raises(PersonError, match="lies elsewhere"):
+        open_shipped(copy)
 
 
 def test_the_bill_of_materials_is_valid_cyclonedx(released):

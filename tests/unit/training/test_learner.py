@@ -214,3 +214,12 @@ def test_features_are_copied_from_a_mapped_matrix():
     inputs = FeatureInputs(matrix, Labels(np.zeros(3, np.int64), np.ones(3, np.float32), ["a", "b", "c"]))
     inputs[0, 1]["x"][:] = 5.0
     assert matrix.sum() == 6
+
+
+def test_the_running_hooks_name_goes_past_torchs_setter_and_nothing_else_does(task):
+    learner = Learner(torch.nn.Linear(2, 2), task=task, recipe=RECIPE, seed=0)
+    learner._current_fx_name = "training_step"
+    assert learner.__dict__["_current_fx_name"] == "training_step"
+    learner.extra = torch.nn.Linear(2, 2)
+    assert "extra" in dict(learner.named_children())
+    assert len(list(learner.parameters())) >= 4
