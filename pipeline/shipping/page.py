@@ -32,7 +32,7 @@ def shown(one: Judged) -> list[Cell]:
     value = f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]" if metric else None
     state = trial.state + (", not fit" if one.unfit else "")
     return [trial.name, state, trial.precision, f"{one.agreement:.4f}", f"{one.difference:.1e}", f"{trial.size / 1e6:.2f}", value,
-            f"{-one.lost:+.4f}", "inside" if one.detector else "-"]  # fmt: skip
+            f"{0.0 - one.lost:+.4f}", "inside" if one.detector else "-"]  # fmt: skip
 
 
 def table(columns: list[str], rows: list[list[Cell]]) -> Table:
@@ -60,7 +60,7 @@ def timings(found: list[Judged], best: str, options: dict[str, Any]) -> dict[str
         rows.append(cells)
     columns = ["target"]
     for size in batches:
-        columns += [f"batch {size} (ms)", f"batch {size}: times faster", f"batch {size}: memory (MB)"]
+        columns += [f"batch {size} (ms)", f"times faster at {size}", f"MB at {size}"]
     caption = "Time of one call beside the trained model, in turn, and memory; on the machine that made this page"
     shown_as = {"caption": caption, "columns": columns, "rows": rows}
     return {"ships": best, "budget_ms": options["budget_ms"], "targets": measured, "table": shown_as}

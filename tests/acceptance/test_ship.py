@@ -78,7 +78,7 @@ def test_3_web_page_and_server(clone, monkeypatch):
 def test_4_negative_controls_and_independence(clone):
     folder = clone("controls")
     words = ("-k", "planted or order or not_the_model or cannot_be_written or normalisation")
-    done, passed = run_tests(folder, "tests/contract/test_target.py", "tests/stages/test_ship.py", "tests/contract/test_exporter.py", *words, "-v")
+    done, passed = run_tests(folder, "tests/contract/test_target.py", "tests/stages/test_ship.py", "tests/contract/test_exporter.py", *words, "-vv")
     say(f"4. negative controls and order: {passed} passed\n     " + "\n     ".join(lines(done.text, "PASSED")))
     assert passed >= 8
 
@@ -92,7 +92,7 @@ def test_5_c_code(clone):
 def test_6_a_changed_folder_is_refused(clone):
     assert shutil.which("openssl")
     assert subprocess.run([sys.executable, "-c", "import model_signing.signing"], check=False).returncode == 0
-    done, passed = run_tests(clone("tamper"), "tests/serving/test_release.py", "-v", "-rs")
+    done, passed = run_tests(clone("tamper"), "tests/serving/test_release.py", "-vv", "-rs")
     refused = len(lines(done.text, "test_a_changed_folder_is_refused"))
     say(f"6. {passed} passed, of them {refused} changed folders at predict, serve and verify, all refused")
     assert (passed, refused) == (39, 33)
