@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.columns import column
 from pipeline.core.record import Pixels, Sample
 from pipeline.core.shard_files import PIECE_BYTES, ShardSink
 
@@ -76,7 +77,7 @@ class Watch(Protocol):
         """A piece of the open shard, images of one shape; the array is only lent."""
 
     def shard(self, name: str, checksum: int) -> None:
-        """The open shard is whole, under this name; CRC-32 of its file."""
+        """The open shard is whole, under this name; XXH3-64 of its file."""
 
 
 def write_shards(
@@ -209,8 +210,8 @@ class ShardWriter:
             if self.watch is not None:
                 shape = [facts[name][0] for name in SHAPE]
                 self.watch.pixels(pixels_N[offsets[some.start] : offsets[some.stop]].reshape(-1, *shape))
-        arrays = {name: pa.array(facts[name], type=SCHEMA.field(name).type) for name in FACTS}
-        arrays["mask"] = pa.array([bytes(mask) for mask in masks], type=pa.binary())
+        arrays = {name: column(facts[name], SCHEMA.field(name).type) for name in FACTS}
+        arrays["mask"] = column([bytes(mask) for mask in masks], pa.binary())
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(pixels_N)]
         arrays["pixels"] = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(rows), buffers)
         self._file[0].write_batch(pa.record_batch([arrays[name] for name in SCHEMA.names], schema=SCHEMA))

@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.core.columns import values_of
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Box, Sample
 from pipeline.core.shard_files import ShardFiles
@@ -203,7 +204,7 @@ def open_shards(directory: Path, folder: Path, names: Sequence[str], *, mapped: 
         tables.append(parts)
         places.append({**place, "shard": np.full(parts[0].num_rows, number, dtype=np.int64)})
     facts, lists = map(pa.concat_tables, zip(*tables, strict=True))
-    columns = {name: facts[name].to_numpy(zero_copy_only=False) for name in _PLAIN}
+    columns = {name: values_of(facts[name]) for name in _PLAIN}
     columns["order"] = np.arange(len(facts), dtype=np.int64)
     return Samples(
         directory=directory,

@@ -3,11 +3,11 @@
 `items/known.json` holds, for each file, its size, times and inode with the key of its content, and for each key what became of
 it: the id of its pixels or the reason why it was refused. A key is SHA-256 over the file's bytes, the crop, the mask's bytes,
 boxes, keypoints, the settings of the decoder and the fingerprint of the stage's code. `items/shards/` holds the shards of that
-run as further names of the same files, with a CRC-32 and the tally of each.
+run as further names of the same files, with a XXH3-64 and the tally of each.
 
 A file whose size, times and inode are those of the run before is not read again, unless it changed less than `RACY` before it
 was looked at (as git does); the change time cannot be set back by a program. Nothing here is trusted blindly: the list carries
-its own hash (`pipeline.intake.known`), and a shard whose CRC-32 is another one counts as not there. With or without this folder
+its own hash (`pipeline.intake.known`), and a shard whose XXH3-64 is another one counts as not there. With or without this folder
 the artifact is the same.
 """
 
@@ -16,13 +16,13 @@ import json
 import mmap
 import os
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from pipeline.core.record import Box, Entry, OnDisk
@@ -193,7 +193,7 @@ class Items:
         for path in folder.iterdir():
             if path.name not in names:
                 path.unlink()
-        shards = {name: (crc, found.plain()) for name, (crc, found) in self._shards.items() if name in names}
+        shards = {name: (checked, found.plain()) for name, (checked, found) in self._shards.items() if name in names}
         self._now.finish([self.settings, shards])
         self._known, self._outcomes, self.store = {}, {}, None  # they have served, and are large
 
@@ -204,9 +204,9 @@ class Items:
         (_, shards), blocks = found
         files = {name: folder / FOLDER / name for name in shards}
         self._shards.update(
-            (name, (crc, Tally.of(said)))
-            for name, (crc, said) in shards.items()
-            if files[name].is_file() and checksum(files[name]) == crc
+            (name, (checked, Tally.of(said)))
+            for name, (checked, said) in shards.items()
+            if files[name].is_file() and checksum(files[name]) == checked
         )
         self.kept = {name: files[name] for name in self._shards}
         for kind, block in blocks:
@@ -229,13 +229,13 @@ class Items:
 
 
 def checksum(path: Path) -> int:
-    """CRC-32 of a file, mapped piece by piece."""
-    size, total = path.stat().st_size, 0
+    """XXH3-64 of a file, mapped piece by piece."""
+    size, total = path.stat().st_size, xxhash.xxh3_64()
     with path.open("rb") as file:
         for start in range(0, size, WINDOW):
             with mmap.mmap(file.fileno(), min(WINDOW, size - start), access=mmap.ACCESS_READ, offset=start) as window:
-                total = zlib.crc32(window, total)
-    return total
+                total.update(window)
+    return total.intdigest()
 
 
 def _stamp(entry: Entry) -> list[int]:
