@@ -58,7 +58,7 @@ def make(folder: Path, numbers: range, side: int) -> None:
 def seconds(words: list[str], cwd: Path = ROOT) -> tuple[float, str]:
     """CPU seconds of a process and its children, and the last line that it printed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"error: {' '.join(words)}: {done.stderr[-2000:]}")

@@ -13,6 +13,7 @@ A small store is mapped and a large one is read, see `pipeline.core.shard_files`
 """
 
 import json
+import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -198,14 +199,13 @@ def shard_names(directory: Path) -> list[str]:
 
 def open_shards(directory: Path, folder: Path, names: Sequence[str], *, mapped: bool = True) -> Samples:
     """Open the shards of these names in a folder, in this order; `mapped=False` maps none, however small they are."""
-    tables, places = [], []
-    for number, name in enumerate(names):
-        *parts, place = _opened(folder / name)
-        tables.append(parts)
-        places.append({**place, "shard": np.full(parts[0].num_rows, number, dtype=np.int64)})
-    facts, lists = map(pa.concat_tables, zip(*tables, strict=True))
-    columns = {name: values_of(facts[name]) for name in _PLAIN}
-    columns["order"] = np.arange(len(facts), dtype=np.int64)
+    opened = [_opened(folder / name) for name in names]
+    facts, tables, places = ([parts[place] for parts in opened] for place in range(3))
+    for number, place in enumerate(places):
+        place["shard"] = np.full(len(place["pixels"]), number, dtype=np.int64)
+    columns = {name: np.concatenate([part[name] for part in facts]) for name in _PLAIN}
+    columns["order"] = np.arange(len(columns["id"]), dtype=np.int64)
+    lists = pa.concat_tables(tables)
     return Samples(
         directory=directory,
         columns=columns,
@@ -215,26 +215,26 @@ def open_shards(directory: Path, folder: Path, names: Sequence[str], *, mapped: 
     )
 
 
-def _opened(path: Path) -> tuple[pa.Table, pa.Table, dict[str, NDArray[np.int64]]]:
-    """Columns of a shard with one value each and those with several, copied, and where in the file pixels and masks begin."""
-    with path.open("rb"):  # an open that Python sees, so that the guard of the runner sees it too
-        source = pa.memory_map(str(path))
-    with source:
-        base = source.read_buffer().address
-        source.seek(0)
-        table = pa.ipc.open_file(source).read_all()
-        if table.schema.names != SCHEMA.names:
-            raise PersonError(f"{path} is of an older version: run  dvc repro")
-        found: dict[str, list[NDArray[np.int64]]] = {key: [] for key in ("pixels", "size", "mask", "mask_size")}
-        for batch in table.to_batches():
-            for column, key, kind in (("pixels", "size", np.int64), ("mask", "mask_size", np.int32)):
-                _, offsets, data = batch.column(column).buffers()
-                ends = np.frombuffer(offsets, dtype=kind, count=batch.num_rows + 1).astype(np.int64)
-                found[column].append(ends[:-1] + (data.address - base if data is not None and data.size else 0))
-                found[key].append(np.diff(ends))
-        none = np.zeros(0, dtype=np.int64)
-        places = {key: np.concatenate([none, *parts]) for key, parts in found.items()}
-        return _copied(table.select(_PLAIN)), _copied(table.select(_LISTS)), places
+def _opened(path: Path) -> tuple[dict[str, NDArray[Any]], pa.Table, dict[str, NDArray[np.int64]]]:
+    """Columns of a shard with one value each and those with several, copied, and where in the file pixels and masks begin.
+
+    Mapped by Python and not by pyarrow, whose own map asks the system to read all pixels ahead: a tenth of the time.
+    """
+    with path.open("rb") as file:
+        whole = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    table = pa.ipc.open_file(pa.BufferReader(whole)).read_all()
+    if table.schema.names != SCHEMA.names:
+        raise PersonError(f"{path} is of an older version: run  dvc repro")
+    found: dict[str, list[NDArray[np.int64]]] = {key: [] for key in ("pixels", "size", "mask", "mask_size")}
+    for batch in table.to_batches():
+        for column, key, kind in (("pixels", "size", np.int64), ("mask", "mask_size", np.int32)):
+            _, offsets, data = batch.column(column).buffers()
+            ends = np.frombuffer(offsets, dtype=kind, count=batch.num_rows + 1).astype(np.int64)
+            found[column].append(ends[:-1] + (data.address - whole.address if data is not None and data.size else 0))
+            found[key].append(np.diff(ends))
+    none = np.zeros(0, dtype=np.int64)
+    places = {key: np.concatenate([none, *parts]) for key, parts in found.items()}
+    return {name: values_of(table[name]) for name in _PLAIN}, _copied(table.select(_LISTS)), places
 
 
 def _copied(table: pa.Table) -> pa.Table:
