@@ -49,16 +49,26 @@ def values_of(found: pa.ChunkedArray) -> NDArray[Any]:
     kind = np.dtype(found.type.to_pandas_dtype())
     chunks = [chunk for chunk in found.chunks if len(chunk)]
     parts = [np.frombuffer(chunk.buffers()[1], kind, len(chunk), chunk.offset * kind.itemsize) for chunk in chunks]
-    return np.concatenate([np.zeros(0, kind), *parts])
+    return np.concatenate(parts) if parts else np.zeros(0, kind)
+
+
+def lengths_of(found: pa.ChunkedArray) -> NDArray[np.int64]:
+    """How many values each row of a column of lists has."""
+    parts = [np.diff(_places(chunk)) for chunk in found.chunks]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def _texts(chunk: pa.Array, seen: dict[bytes, str]) -> list[str]:
     """The text of each row; equal ones share an object."""
-    _, ends, data = chunk.buffers()
-    places = np.frombuffer(ends, np.int32, len(chunk) + 1, chunk.offset * 4).tolist() if len(chunk) else [0]
+    data = chunk.buffers()[2]
     raw = b"" if data is None else memoryview(data).tobytes()
-    rows = [raw[start:end] for start, end in pairwise(places)]
+    rows = [raw[start:end] for start, end in pairwise(_places(chunk).tolist())]
     return [seen[row] if row in seen else seen.setdefault(row, row.decode()) for row in rows]
+
+
+def _places(chunk: pa.Array) -> NDArray[np.int32]:
+    """Where the values of each row begin, and where the last row ends."""
+    return np.frombuffer(chunk.buffers()[1], np.int32, len(chunk) + 1, chunk.offset * 4) if len(chunk) else np.zeros(1, np.int32)
 
 
 def _ends(values: Sequence[Any]) -> pa.Buffer:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.core.columns import column, values_of
+from pipeline.core.columns import column, lengths_of, values_of
 
 CASES = [
     (["", "ä", "a" * 300, "日本"], pa.string()),
@@ -41,6 +41,12 @@ def test_equal_text_is_one_object():
     assert found[0] is found[1]
 
 
+def test_lengths_are_those_of_the_lists():
+    rows = [[1.0], [], [2.0, 3.0]]
+    chunks = pa.chunked_array([pa.array(rows, pa.list_(pa.float32()))[1:], pa.array([], pa.list_(pa.float32()))])
+    assert lengths_of(chunks).tolist() == [0, 2]
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="does not fit into int32"):
         column([2**31], pa.int32())
@@ -54,7 +60,7 @@ def test_pandas_stays_unimported():
     code = """
 import sys
 import pyarrow as pa
-from pipeline.core.columns import column, values_of
+from pipeline.core.columns import column, lengths_of, values_of
 values_of(pa.chunked_array([column(["a"], pa.string())]))
 assert "pandas" not in sys.modules
 """
