@@ -8,7 +8,7 @@ import onnx
 import torch
 
 from pipeline.core.artifact import read_json
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import Made
 from pipeline.core.parts import build
 from pipeline.outlier.watch import OUTPUTS, load_watch
 from pipeline.training.deploy import Deployed

@@ -1,9 +1,9 @@
 """What a reader sees of the targets: one row each."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.delivery import opened_facts
 from pipeline.core.section import Cell, Table
 from pipeline.shipping.judge import Judged
 from pipeline.shipping.trial import milliseconds, speedup
@@ -70,10 +70,5 @@ def described(path: Path) -> dict[str, Any]:
     """What the exported file says of itself, its JSON opened."""
     import onnx
 
-    facts: dict[str, Any] = {}
-    for entry in onnx.load(path, load_external_data=False).metadata_props:
-        try:
-            facts[entry.key] = json.loads(entry.value)
-        except ValueError:
-            facts[entry.key] = entry.value
-    return facts
+    proto = onnx.load(path, load_external_data=False)
+    return opened_facts({entry.key: entry.value for entry in proto.metadata_props})

@@ -24,7 +24,7 @@ from pipeline.shipping.judge import Judged, choose, judge
 from pipeline.shipping.trial import Bench, Trial, attempt
 from pipeline.training.predict import predict, to_batch
 from pipeline.training.saved_model import load_model
-from pipeline.training.subset import Subset, read_subset
+from pipeline.training.subset import Subset, parity_samples
 
 DECODER = ("height", "width", "channels", "fit", "min_side", "max_aspect", "max_pixels", "sixteen_bit", "background")
 
@@ -43,7 +43,7 @@ def run(
     options, card = cfg["ship"], read_json(ingest / "card.json")
     task = build(cfg["task"], card=card)
     model = load_model(train).requires_grad_(requires_grad=False)
-    subset = _samples(task, ingest, split, int(options["samples"]))
+    subset = parity_samples(task, ingest, split, int(options["samples"]))
     trained_NK = predict(model, task, subset.pixels(), total=len(subset), what="trained model")
     int8 = compress / "model.onnx"
     made = {"ingest": str(ingest), "train": str(train), "ood": str(ood), "export": str(export), "task": cfg["task"],
@@ -73,15 +73,6 @@ def run(
 def _decoder(cfg: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
     """How images are read: as ingest read them, at the size that is stored."""
     return {key: cfg["ingest"][key] for key in DECODER} | {key: card[key] for key in ("height", "width", "channels")}
-
-
-def _samples(task: Any, ingest: Path, split: Path, count: int) -> Subset:
-    """Samples of the test split, and of the validation split when these are too few; the same that export compares."""
-    test = read_subset(task, ingest, split, ["test"])
-    chosen = test if len(test) >= count else read_subset(task, ingest, split, ["test", "val"])
-    if not len(chosen):
-        raise PersonError("there is no test or validation sample to compare on: set larger shares for them")
-    return chosen.spread(count, "parity")
 
 
 def _judged(

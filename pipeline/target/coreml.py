@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import Made
 from pipeline.core.record import Floats, Pixels
 
 
@@ -38,22 +38,12 @@ class CoreMl:
         """Convert a traced network."""
         logging.getLogger("coremltools").setLevel(logging.ERROR)
         import coremltools
-        import torch
 
-        class Floating(torch.nn.Module):
-            """The network behind float pixels, channels first."""
-
-            def __init__(self, network: torch.nn.Module) -> None:
-                super().__init__()
-                self.model, self.decode = network.model, network.decode
-
-            def forward(self, x_BCHW: torch.Tensor) -> Any:
-                return self.decode(self.model(x_BCHW / 255.0))  # type: ignore[operator]
+        from pipeline.runtime.traced import traced_on_floats
 
         _, height, width, channels = made.example_BHWC.shape
         shape = (1, channels, height, width)
-        with torch.no_grad():
-            traced = torch.jit.trace(Floating(made.plain).eval(), torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = traced_on_floats(made.plain, made.example_BHWC.shape)
         precision = coremltools.precision.FLOAT16 if self.half else coremltools.precision.FLOAT32
         model = coremltools.convert(
             traced, inputs=[coremltools.TensorType(name="pixels", shape=shape, dtype=np.float32)],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import Made
 from pipeline.core.record import Floats, Pixels
 
 

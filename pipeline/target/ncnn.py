@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import Made
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Floats, Pixels
 
@@ -44,23 +44,12 @@ class Ncnn:
             PersonError: an operator that ncnn does not have; the message names it.
         """
         import pnnx
-        import torch
 
-        class Floating(torch.nn.Module):
-            """The network behind float pixels, channels first."""
-
-            def __init__(self, network: torch.nn.Module) -> None:
-                super().__init__()
-                self.model, self.decode = network.model, network.decode
-
-            def forward(self, x_BCHW: torch.Tensor) -> Any:
-                return self.decode(self.model(x_BCHW / 255.0))  # type: ignore[operator]
+        from pipeline.runtime.traced import traced_on_floats
 
         _, height, width, channels = made.example_BHWC.shape
-        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-            example_BCHW = torch.zeros((1, channels, height, width))
-            traced = torch.jit.trace(Floating(made.plain).eval(), example_BCHW, check_trace=False)  # type: ignore[no-untyped-call]
-            traced.save(f"{folder}/model.pt")
+        with tempfile.TemporaryDirectory() as folder:
+            traced_on_floats(made.plain, made.example_BHWC.shape).save(f"{folder}/model.pt")
             words = [pnnx.EXEC_PATH, "model.pt", f"inputshape=[1,{channels},{height},{width}]", f"fp16={int(self.half)}"]
             done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
             parameters = Path(folder) / "model.ncnn.param"
