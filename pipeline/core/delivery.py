@@ -16,6 +16,7 @@ from pipeline.core.record import Pixels
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+ANSWERS = ("prediction", "unknown_score", "unknown")  # outputs of `Made.network`, in order
 SOURCES = {"export": "fp32", "compress": "int8"}  # files that a target may be made from, and the precision of their weights
 
 

@@ -62,7 +62,18 @@ def world(tmp_path_factory):
     return bench, trained_NK, metric
 
 
-HEAVY = {"coreml", "executorch", "ncnn", "openvino_int8", "c_int8"}  # by `make test-all`
+@pytest.fixture(scope="module")
+def watched(world):
+    """What the detector of unknown inputs says of the samples in torch: scores and flags."""
+    bench, *_ = world
+    with torch.inference_mode():
+        _, score_N, unknown_N = made_of(bench.made).network(torch.from_numpy(bench.samples_NHWC))
+    assert 0 < int(unknown_N.sum()) < len(unknown_N)
+    return score_N.numpy(), unknown_N.numpy()
+
+
+WATCHED = {"onnx", "openvino", "torch_export", "c", "executorch", "ncnn", "litert"}  # the detector is inside; web: test_web.py
+HEAVY = {"coreml", "executorch", "ncnn", "litert", "openvino_int8", "c_int8"}  # by `make test-all`
 
 
 @pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) if name in HEAVY else name for name in OPTIONS])
@@ -73,7 +84,7 @@ def option(request):
 
 
 @pytest.mark.timeout(600)
-def test_it_says_what_the_trained_model_says_on_256_samples_in_a_process_of_its_own(option, world, tmp_path):
+def test_it_says_what_the_trained_model_says_on_256_samples_in_a_process_of_its_own(option, world, watched, tmp_path):
     name, part = option
     bench, trained_NK, metric = world
     before = {path.name for path in tmp_path.iterdir()}
@@ -94,8 +105,13 @@ def test_it_says_what_the_trained_model_says_on_256_samples_in_a_process_of_its_
     assert judged.agreement == 1.0 if found.precision == "fp32" else judged.agreement > 0.95
     assert {path.name for path in tmp_path.iterdir()} == before | {name}
     assert str(tmp_path).encode() not in b"".join(path.read_bytes() for path in (tmp_path / name).rglob("*") if path.is_file())
-    if name in {"onnx", "openvino", "torch_export", "c"}:
+    if name in WATCHED:
         assert set(found.answers[7]) == {"prediction", "unknown_score", "unknown"}
+        score_N, unknown_N = watched
+        assert np.abs(found.answers[7]["unknown_score"].reshape(-1) - score_N).max() < 1e-4
+        other = found.answers[7]["unknown"].reshape(-1) != unknown_N
+        assert np.ptp(score_N[other]) < 1e-6 if other.any() else True  # the sample that set the threshold may fall on either side
+        assert other.sum() <= 1
 
 
 class Broken(nn.Module):
