@@ -76,7 +76,7 @@ class Made:
         network: uint8 images (B, H, W, C) -> decoded predictions (B, K), or a tuple of these and a tensor for each of `further`.
         plain: the same without the further outputs, for a target that cannot take them.
         example_BHWC: two or more images of the stored size.
-        onnx: the exported file, of `network`.
+        onnx: the exported file, of `network`; None where there is none.
         int8: the compressed file, of `plain`; None where there is none.
         further: names of the further outputs.
         metadata: facts for whoever uses the file.
@@ -86,7 +86,7 @@ class Made:
     network: "nn.Module"
     plain: "nn.Module"
     example_BHWC: "Tensor"
-    onnx: Path
+    onnx: Path | None
     int8: Path | None
     further: Sequence[str]
     metadata: Mapping[str, str]
@@ -96,11 +96,12 @@ class Made:
         """The exported file or the compressed one, as a target's `source` names it.
 
         Raises:
-            PersonError: nothing was compressed.
+            PersonError: nothing was exported or compressed.
         """
         found = self.onnx if source == "export" else self.int8
         if found is None:
-            raise PersonError("nothing was compressed: choose  compressor=int8")
+            lacking = ("exported", "exporter=onnx") if source == "export" else ("compressed", "compressor=int8")
+            raise PersonError(f"nothing was {lacking[0]}: choose  {lacking[1]}")
         return found
 
 

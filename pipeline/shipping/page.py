@@ -1,9 +1,7 @@
 """What a reader sees of the targets: one row each."""
 
-from pathlib import Path
 from typing import Any
 
-from pipeline.core.delivery import opened_facts
 from pipeline.core.section import Cell, Table
 from pipeline.shipping.judge import Judged
 from pipeline.shipping.trial import milliseconds, speedup
@@ -64,11 +62,3 @@ def timings(found: list[Judged], best: str, options: dict[str, Any]) -> dict[str
     caption = "Time of one call beside the trained model, in turn, and memory; on the machine that made this page"
     shown_as = {"caption": caption, "columns": columns, "rows": rows}
     return {"ships": best, "budget_ms": options["budget_ms"], "targets": measured, "table": shown_as}
-
-
-def described(path: Path) -> dict[str, Any]:
-    """What the exported file says of itself, its JSON opened."""
-    import onnx
-
-    proto = onnx.load(path, load_external_data=False)
-    return opened_facts({entry.key: entry.value for entry in proto.metadata_props})

@@ -46,7 +46,7 @@ def world(tmp_path_factory):
     task = build(folders.task, card=read_json(folders.ingest / "card.json"))
     subset = read_subset(task, folders.ingest, folders.split, ["train", "val", "test"]).spread(256, "parity")
     model = load_model(folders.train)
-    facts = {"ingest": str(inputs["ingest"]), "train": str(inputs["train"]), "ood": str(inputs["ood"]), "export": str(inputs["export"]),
+    facts = {"ingest": str(inputs["ingest"]), "train": str(inputs["train"]), "ood": str(inputs["ood"]), "onnx": str(inputs["export"] / "model.onnx"),
              "int8": str(inputs["compress"] / "model.onnx"), "task": folders.task, "decoder": shipped.INGEST, "detector": {"energy": toy.option("detector", "energy")}}
 
     def eager(pixels_BHWC):
@@ -161,7 +161,7 @@ def test_a_missing_package_is_named_with_what_to_do():
 def test_the_same_bytes_again(world, tmp_path):
     """What certify proved things of is what ships; the others are as stable as their converters."""
     bench, *_ = world
-    source = Path(bench.made["export"]) / "model.onnx"
+    source = Path(bench.made["onnx"])
     made = made_of(bench.made)
     for name in ("onnx", "c"):
         target = build(toy.option("target", name))
