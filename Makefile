@@ -17,7 +17,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export WANDB_ERROR_REPORTING := false
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help repro test test-all acceptance lint review sync web blocks paper clean
+.PHONY: help repro test test-all acceptance lint review sync web litert blocks paper clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{printf "make %-12s%s\n", $$1, $$2}'
@@ -49,6 +49,11 @@ sync: $(REPRO_READY)  ## upload the offline runs to a W&B server; again is harml
 web:  ## fetch onnxruntime-web for target=web, once (npm)
 	mkdir -p .run/web && cp pipeline/target/page/package.json pipeline/target/page/package-lock.json .run/web/
 	cd .run/web && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+
+litert: $(REPRO_READY)  ## the converter of target=litert, once, in an environment of its own (1 GB)
+	$(PYTHON) -m venv .run/litert
+	$(PYTHON) -c "import sysconfig; print(sysconfig.get_paths()['purelib'])" > "$$(.run/litert/bin/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])")/zz_project.pth"
+	.run/litert/bin/python -m pip install --quiet --disable-pip-version-check -r pipeline/target/litert.txt
 
 blocks: $(REPRO_READY)  ## solar cells: the table over five blocks of modules
 	$(PYTHON) -m benchmarks.elpv_blocks

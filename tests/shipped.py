@@ -1,5 +1,6 @@
 """A small trained network as `data/ship` holds it: what serve, predict, release and verify read."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,17 @@ SHIP = {"samples": 64, "batches": [1, 2, 7], "tolerance": 1e-4, "max_drop": 0.05
 INTERVALS = {"resamples": 50, "coverage": 0.95}
 INGEST = {"height": 16, "width": 16, "channels": 1, "fit": "stretch", "min_side": 8, "max_aspect": 20.0, "max_pixels": 1_000_000,
           "sixteen_bit": "reject", "background": 128}  # fmt: skip
+
+
+def allowed_to_lack(name: str, why: str) -> str:
+    """The reason why a test may pass over a target here; "" where its absence is a fault of the installation.
+
+    Everything of the extra `targets` must be there, and Chromium; onnxruntime-web wherever npm could fetch it. CoreML and
+    LiteRT are installed by hand.
+    """
+    if name == "web":
+        return why if shutil.which("npm") is None else ""
+    return why if name in {"coreml", "litert"} else ""
 
 
 def config(folders: trained.Folders, *targets: str, **changes: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What stands before a network of a library: which mean and deviation its pixels are normalised with.
+"""What stands before a network of a library: the size of its images, and which mean and deviation normalise their pixels.
 
 C channels.
 """
@@ -36,3 +36,15 @@ def statistics(
         one_C = torch.tensor(list(values), dtype=torch.float32)
         both.append((one_C if len(one_C) == channels else one_C.mean().expand(channels)).reshape(1, channels, 1, 1).clone())
     return both[0], both[1]
+
+
+def image_size(text: str) -> tuple[int, int, int]:
+    """Height, width and channels out of what a person typed.
+
+    Raises:
+        PersonError: it is not HEIGHTxWIDTHxCHANNELS.
+    """
+    sides = text.lower().split("x")
+    if len(sides) != 3 or not all(side.isdigit() and int(side) for side in sides):
+        raise PersonError(f"--image {text!r}: expected HEIGHTxWIDTHxCHANNELS, for example 224x224x3")
+    return int(sides[0]), int(sides[1]), int(sides[2])

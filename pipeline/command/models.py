@@ -17,6 +17,7 @@ EXAMPLES = """examples:
   python -m pipeline models list 'vgg*'                   every network of torchvision and timm whose name fits
   python -m pipeline models pull torchvision/vgg16        its ImageNet weights into weights/, and the words that use them
   python -m pipeline models pull timm/resnet18.a1_in1k --out ~/weights
+  python -m pipeline models write resnet start.onnx --image 64x64x3 --outputs 5     untrained, to try a converter or a device with
 `pull` alone uses the network. Stages read files, and download only where  model.weights=hub  asks for it.
 """
 
@@ -27,14 +28,22 @@ def main(argv: list[str]) -> int:
         prog="python -m pipeline models", description=(__doc__ or "").strip(), epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    words = parser.add_subparsers(dest="word", required=True, metavar="list | pull")
+    words = parser.add_subparsers(dest="word", required=True, metavar="list | pull | write")
     listing = words.add_parser("list", help="names that fit a pattern; the options of conf/model without one")
     listing.add_argument("pattern", nargs="?", help="with * and ?, as in 'resnet*'")
     pulling = words.add_parser("pull", help="download published weights as .safetensors")
     pulling.add_argument("name", help="torchvision/NAME or timm/NAME")
     pulling.add_argument("--out", default="weights", help="folder for the file (weights)")
+    writing = words.add_parser("write", help="an untrained network as ONNX, without what stands around it")
+    writing.add_argument("name", help="an option of conf/model")
+    writing.add_argument("file", type=Path, help="a new .onnx file")
+    writing.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="of the option, as in name=resnet18")
+    writing.add_argument("--image", default="32x32x3", metavar="HxWxC", help="size of the images (32x32x3)")
+    writing.add_argument("--outputs", type=int, default=2, help="classes, or 1 for a value (2)")
     options = parser.parse_args(argv)
-    return _list(options.pattern, Path.cwd()) if options.word == "list" else pull(options.name, Path(options.out))
+    if options.word == "list":
+        return _list(options.pattern, Path.cwd())
+    return pull(options.name, Path(options.out)) if options.word == "pull" else write(options)
 
 
 def _list(pattern: str | None, root: Path) -> int:
@@ -56,6 +65,41 @@ def _list(pattern: str | None, root: Path) -> int:
         for library, name, published in found:
             table.add_row(f"{library}/{name}", published or "none", f"model={library} model.name={name}")
     Console(width=120).print(table)
+    return 0
+
+
+def write(asked: argparse.Namespace) -> int:
+    """Write a network as it is before training.
+
+    Raises:
+        PersonError: an unknown option or key, a size that it does not take, or an operator that ONNX does not have.
+    """
+    import torch
+    import yaml
+
+    from pipeline.backbone.preparation import image_size
+    from pipeline.core.parts import build, check_arguments
+    from pipeline.exporter.onnx import Onnx
+
+    options = {path.stem: path for path in Path("conf/model").glob("*.yaml")}
+    if asked.name not in options:
+        raise PersonError(f"there is no model={asked.name}: {near_match(asked.name, options)}")
+    if asked.file.exists():
+        raise PersonError(f"{asked.file} exists already: name a new file; nothing was overwritten")
+    if asked.outputs < 1:
+        raise PersonError(f"--outputs must be at least 1: received {asked.outputs}")
+    height, width, channels = image_size(asked.image)
+    changes = dict(text.partition("=")[::2] for text in asked.changes)
+    part = yaml.safe_load(options[asked.name].read_text(encoding="utf-8"))
+    part |= {key: yaml.safe_load(value) for key, value in changes.items()}
+    check_arguments("model", part)
+    facts: dict[str, Any] = {"mean": [0.5] * channels, "std": [0.25] * channels, "outputs": asked.outputs}
+    torch.manual_seed(0)
+    network = build(part, channels=channels, height=height, width_pixels=width, **facts).eval()
+    proto = Onnx().proto(network, torch.rand(2, channels, height, width), ["output"])
+    asked.file.write_bytes(proto.SerializeToString(deterministic=True))
+    count = sum(parameter.numel() for parameter in network.parameters())
+    print(f"{asked.file}: {asked.name}, untrained, {count / 1e6:.2f} M weights, {asked.file.stat().st_size / 1e6:.2f} MB")
     return 0
 
 

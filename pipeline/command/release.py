@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,13 @@ EXAMPLES = """
 examples:
   python -m pipeline release cells-1.0                      data/ship with its card, under a manifest of hashes
   python -m pipeline release cells-1.0 --key maker.pem      signed (OpenSSF model signature, an elliptic-curve key)
+  python -m pipeline release cells-1.0 --layout triton container     also a Triton model repository and a Containerfile
   python -m pipeline verify --release cells-1.0 --public-key maker.pub
 a key: openssl ecparam -name prime256v1 -genkey -noout -out maker.pem && openssl ec -in maker.pem -pubout -out maker.pub
 """
 SHIP = Path("data/ship")
 CARD = Path("data/report/MODEL_CARD.md")
+LAYOUTS = ("triton", "container")
 LEFT = {"section.json", MANIFEST}
 
 
@@ -30,6 +33,8 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline release", description=__doc__, epilog=EXAMPLES,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("folder", type=Path, help="a new folder")
+    parser.add_argument("--layout", nargs="+", choices=LAYOUTS, default=[], metavar="WHAT",
+                        help=f"also write what servers want: {', '.join(LAYOUTS)}")  # fmt: skip
     parser.add_argument("--key", type=Path, metavar="FILE", help="private key to sign with")
     asked = parser.parse_args(argv)
     out: Path = asked.folder
@@ -45,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         shutil.copytree(SHIP, partial, ignore=lambda _, names: [name for name in names if name in LEFT])
         shutil.copyfile(CARD, partial / CARD.name)
+        _lay_out(partial, asked.layout, name=out.name, signed=asked.key is not None)
         made = read_json(SHIP / MANIFEST)
         publish(partial, out, {key: made[key] for key in ("stage", "inputs", "seed", "versions") if key in made})
     finally:
@@ -58,8 +64,20 @@ def main(argv: Sequence[str]) -> int:
         except PersonError:
             shutil.rmtree(out)
             raise
-    names = [path.name for path in sorted(out.iterdir()) if path.is_dir()]
+    names = [path.name for path in sorted(out.iterdir()) if path.is_dir() and path.name not in LAYOUTS]
     print(f"{out}: targets {', '.join(names)}; {sum(1 for path in out.rglob('*') if path.is_file())} files; {words}")
     if (out / MEASURED).is_file():
         print(f"  times in {out / MEASURED} are those of this machine")
     return 0
+
+
+def _lay_out(folder: Path, layouts: Sequence[str], *, name: str, signed: bool) -> None:
+    """Write what servers want into a release before it is closed."""
+    from pipeline.shipping import layouts as make
+
+    short = make.image_name(Path(name))
+    if "triton" in layouts:
+        make.write_triton(folder, short)
+    if "container" in layouts:
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        make.write_container(folder, read_json(folder / "targets.json"), name=short, signed=signed, python=python)

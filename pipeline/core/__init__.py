@@ -10,7 +10,7 @@ launch.py       seed, threads, rank and environment of a stage process
 keyed.py        random draws that depend on a key alone
 store.py        samples in Arrow shards that any Arrow reader opens
 record.py       the record of a sample, and of a file of which ingest makes one
-contracts.py    what a dataset, a transform, a task, ... must offer
+contracts.py    what a dataset, a transform, a task, ... must offer; delivery.py: what a compressor, a shrinker, a target
 progress.py     a progress bar for whatever takes more than five seconds
 ledger.py       how often the test split was opened
 intervals.py    bootstrap intervals over groups; scores.py: the metrics; charts.py, pictures.py, figures.py: how they look

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import PersonError
 from pipeline.runtime.ort import INPUT, OUTPUT, Opened, open_file
+from pipeline.runtime.refusal import refusal
 
 if TYPE_CHECKING:
     import onnx
@@ -54,20 +55,32 @@ class Onnx:
         """
         import onnx
 
-        with _quiet(), torch.no_grad():
-            program: Any = torch.onnx.export(
-                model, (example_BHWC,), dynamo=True, opset_version=self.opset, optimize=self.optimize, external_data=False,
-                input_names=[INPUT], output_names=[OUTPUT, *further], dynamic_shapes=({0: torch.export.Dim("batch")},),
-                verbose=False,
-            )  # fmt: skip
-        proto = program.model_proto
-        _anonymise(proto)
+        proto = self.proto(model, example_BHWC, [OUTPUT, *further])
         for key in sorted(metadata):
             proto.metadata_props.add(key=key, value=metadata[key])
         onnx.checker.check_model(proto, full_check=True)
         path = directory / f"model{self.suffix}"
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return path
+
+    def proto(self, model: nn.Module, example_B: Tensor, outputs: Sequence[str]) -> "onnx.ModelProto":
+        """The file's content, without what tells of this machine.
+
+        Raises:
+            PersonError: an operator that ONNX does not have; the message names its layer, and the targets that can take it.
+        """
+        try:
+            with _quiet(), torch.no_grad():
+                program: Any = torch.onnx.export(
+                    model, (example_B,), dynamo=True, opset_version=self.opset, optimize=self.optimize, external_data=False,
+                    input_names=[INPUT], output_names=list(outputs), dynamic_shapes=({0: torch.export.Dim("batch")},),
+                    verbose=False,
+                )  # fmt: skip
+        except torch.onnx.OnnxExporterError as error:
+            raise PersonError(refusal(error, model, example_B)) from error
+        _anonymise(program.model_proto)
+        proto: onnx.ModelProto = program.model_proto
+        return proto
 
     def load(self, path: Path) -> Opened:
         """Open the file in ONNX Runtime on the CPU, with OMP_NUM_THREADS threads."""

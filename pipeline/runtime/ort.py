@@ -43,6 +43,11 @@ def open_file(path: Path, *, deterministic: bool = True) -> Opened:
         path: the file; from it or its bytes nothing else is read.
         deterministic: choose kernels that give the same bits at every run.
     """
+    return Opened(session_of(str(path), deterministic=deterministic))
+
+
+def session_of(source: str | bytes, *, deterministic: bool = True) -> Any:
+    """A session of ONNX Runtime on the CPU, of a file or of its bytes; see `open_file`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -50,4 +55,4 @@ def open_file(path: Path, *, deterministic: bool = True) -> Opened:
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = deterministic
     options.log_severity_level = 3
-    return Opened(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -1,7 +1,5 @@
 """What a reader sees of the targets: one row each."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 from pipeline.core.section import Cell, Table
@@ -64,16 +62,3 @@ def timings(found: list[Judged], best: str, options: dict[str, Any]) -> dict[str
     caption = "Time of one call beside the trained model, in turn, and memory; on the machine that made this page"
     shown_as = {"caption": caption, "columns": columns, "rows": rows}
     return {"ships": best, "budget_ms": options["budget_ms"], "targets": measured, "table": shown_as}
-
-
-def described(path: Path) -> dict[str, Any]:
-    """What the exported file says of itself, its JSON opened."""
-    import onnx
-
-    facts: dict[str, Any] = {}
-    for entry in onnx.load(path, load_external_data=False).metadata_props:
-        try:
-            facts[entry.key] = json.loads(entry.value)
-        except ValueError:
-            facts[entry.key] = entry.value
-    return facts

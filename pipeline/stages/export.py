@@ -27,7 +27,7 @@ from pipeline.training.deploy import deploy
 from pipeline.training.predict import predict, to_batch
 from pipeline.training.saved_model import load_model
 from pipeline.training.seen import examples
-from pipeline.training.subset import Subset, read_subset
+from pipeline.training.subset import Subset, parity_samples
 from pipeline.training.watched import Agreement, compare_watch, gate_watch
 
 TIMED_BATCHES = (1, 32)
@@ -63,7 +63,7 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Pat
     watch = load_watch(ood, model, cfg["detector"] or {}, examples(card))
     path = deploy(model, task, card, exporter=exporter, directory=out, watch=watch)
     exported = exporter.load(path)
-    subset, wanted = _samples(task, ingest, split, int(options["parity_samples"])), int(options["parity_samples"])
+    subset, wanted = parity_samples(task, ingest, split, int(options["parity_samples"])), int(options["parity_samples"])
     trained = predict(model, task, subset.pixels(), total=len(subset), what="trained model")
     rows, answers = compare(trained, exported, subset, options["batch_sizes"])
     tolerance = float(options["tolerance"])
@@ -79,15 +79,6 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Pat
     write_json(out / "metrics.json", {**facts, "unknown": unknown, "trained": _finite(before), "exported": _finite(after)})
     write_json(out / "timings.json", _timings(model, task, exported, subset, repeats=int(options["timing_repeats"])))
     return write_section(out, _section(task, rows, (before, after), size=path.stat().st_size, wanted=wanted, watched=watched))
-
-
-def _samples(task: Any, ingest: Path, split: Path, count: int) -> Subset:
-    """Samples of the test split, and of the validation split when these are too few."""
-    test = read_subset(task, ingest, split, ["test"])
-    chosen = test if len(test) >= count else read_subset(task, ingest, split, ["test", "val"])
-    if not len(chosen):
-        raise PersonError("there is no test or validation sample to compare on: set larger shares for them")
-    return chosen.spread(count, "parity")
 
 
 def compare(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.artifact import read_json, sha256, write_json
+from pipeline.core.delivery import opened_facts
 from pipeline.core.errors import PersonError
 from pipeline.core.intervals import bootstrap
 from pipeline.core.parts import build, is_off
@@ -21,10 +22,11 @@ from pipeline.core.table import write_csv
 from pipeline.shipping import page
 from pipeline.shipping.bill import bill_of_materials
 from pipeline.shipping.judge import Judged, choose, judge
-from pipeline.shipping.trial import Bench, Trial, attempt
+from pipeline.shipping.made import made_of
+from pipeline.shipping.trial import FAILED, Bench, Trial, attempt
 from pipeline.training.predict import predict, to_batch
 from pipeline.training.saved_model import load_model
-from pipeline.training.subset import Subset, read_subset
+from pipeline.training.subset import Subset, parity_samples
 
 DECODER = ("height", "width", "channels", "fit", "min_side", "max_aspect", "max_pixels", "sixteen_bit", "background")
 
@@ -38,17 +40,16 @@ def run(
         PersonError: a target in fp32 does not say what the trained model says; the message holds the numbers.
     """
     parts = {name: part for name, part in (cfg["target"] or {}).items() if not is_off(part)}
-    if is_off(cfg["exporter"]) or not parts:
-        return _none(out, "no target (target: none)" if not parts else "not exported (exporter: none), so no target")
+    if not parts:
+        return _none(out, "no target (target: none)")
     options, card = cfg["ship"], read_json(ingest / "card.json")
     task = build(cfg["task"], card=card)
     model = load_model(train).requires_grad_(requires_grad=False)
-    subset = _samples(task, ingest, split, int(options["samples"]))
+    subset = parity_samples(task, ingest, split, int(options["samples"]))
     trained_NK = predict(model, task, subset.pixels(), total=len(subset), what="trained model")
-    int8 = compress / "model.onnx"
-    made = {"ingest": str(ingest), "train": str(train), "ood": str(ood), "export": str(export), "task": cfg["task"],
-            "detector": cfg["detector"], "decoder": _decoder(cfg, card),
-            "int8": str(int8) if int8.is_file() and int8.stat().st_size else ""}  # fmt: skip
+    made = {"ingest": str(ingest), "train": str(train), "ood": str(ood), "task": cfg["task"], "detector": cfg["detector"],
+            "decoder": _decoder(cfg, card), "onnx": "" if is_off(cfg["exporter"]) else str(export / "model.onnx"),
+            "int8": _written(compress / "model.onnx")}  # fmt: skip
 
     def eager(pixels_BHWC: Pixels) -> object:
         with torch.inference_mode():
@@ -59,7 +60,7 @@ def run(
     )
     trials = [attempt(name, part, out / name, bench) for name, part in track(parts.items(), what="targets", total=len(parts))]
     found = _judged(task, trials, trained_NK, subset, cfg=cfg)
-    _publish(out, cfg, card, export=export, parts=parts, found=found)
+    _publish(out, cfg, card, facts=opened_facts(made_of(made).metadata), parts=parts, found=found)
     wrong = [one for one in found if one.refused]
     if wrong:
         told, rest = "; ".join(f"{one.trial.name}: {one.refused}" for one in wrong), [one for one in found if not one.refused]
@@ -70,18 +71,14 @@ def run(
     return write_section(out, _section(task, found, len(subset), options))
 
 
+def _written(path: Path) -> str:
+    """The file's name; "" where it is missing or empty, as an option that is off leaves it."""
+    return str(path) if path.is_file() and path.stat().st_size else ""
+
+
 def _decoder(cfg: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
     """How images are read: as ingest read them, at the size that is stored."""
     return {key: cfg["ingest"][key] for key in DECODER} | {key: card[key] for key in ("height", "width", "channels")}
-
-
-def _samples(task: Any, ingest: Path, split: Path, count: int) -> Subset:
-    """Samples of the test split, and of the validation split when these are too few; the same that export compares."""
-    test = read_subset(task, ingest, split, ["test"])
-    chosen = test if len(test) >= count else read_subset(task, ingest, split, ["test", "val"])
-    if not len(chosen):
-        raise PersonError("there is no test or validation sample to compare on: set larger shares for them")
-    return chosen.spread(count, "parity")
 
 
 def _judged(
@@ -103,18 +100,16 @@ def _judged(
 
 
 def _publish(
-    out: Path, cfg: dict[str, Any], card: dict[str, Any], *, export: Path, parts: dict[str, Any], found: list[Judged]
+    out: Path, cfg: dict[str, Any], card: dict[str, Any], *, facts: dict[str, Any], parts: dict[str, Any], found: list[Judged]
 ) -> None:
     best = choose(found, int(cfg["ship"]["batch"]))
     write_json(out / "timings.json", page.timings(found, best, cfg["ship"]))
     write_csv(out / "targets.csv", page.COLUMNS, [page.row(one) for one in found])
     paths = [path for one in found for path in sorted((out / one.trial.name).rglob("*")) if path.is_file()]
     files = {str(path.relative_to(out)): sha256(path) for path in paths}
-    facts = {one.trial.name: {**one.facts(), "target": parts[one.trial.name]} for one in found}
-    write_json(out / "targets.json", facts)
-    described = page.described(export / "model.onnx")
-    write_json(out / "model.json", {**described, "decoder": _decoder(cfg, card), "headline": found[0].trained if found else {}})
-    write_json(out / "bom.cdx.json", bill_of_materials(card, described, files))
+    write_json(out / "targets.json", {one.trial.name: {**one.facts(), "target": parts[one.trial.name]} for one in found})
+    write_json(out / "model.json", {**facts, "decoder": _decoder(cfg, card), "headline": found[0].trained if found else {}})
+    write_json(out / "bom.cdx.json", bill_of_materials(card, facts, files))
 
 
 def _section(task: Any, found: list[Judged], samples: int, options: dict[str, Any]) -> Section:
@@ -129,6 +124,8 @@ def _section(task: Any, found: list[Judged], samples: int, options: dict[str, An
         "predict take; times differ from machine to machine, so they are no part of what is cached."
     )
     text += [f"{one.trial.name}: {one.trial.why}." for one in found if one.trial.why]
+    if ran and any(one.trial.state == FAILED for one in found):
+        text.append(f"This network was taken by {', '.join(one.trial.name for one in ran)}.")
     for one in found:
         if one.trial.footprint:
             told = ", ".join(f"{name} {size / 1e3:.1f} KB" for name, size in one.trial.footprint.items())

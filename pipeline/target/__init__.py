@@ -1,6 +1,6 @@
 """Runtimes beside the exporter's that the model is written for, each tried where it will run.
 
-Contract (`pipeline.core.contracts.Target`): `build(made, directory) -> path` writes the model for the runtime, from the trained
+Contract (`pipeline.core.delivery.Target`): `build(made, directory) -> path` writes the model for the runtime, from the trained
 network, the exported ONNX file or the compressed one, whichever it takes; `load(path)` runs it in the runtime itself. `needs`
 names the packages that must be there, `precision` whether it may differ from the trained model, `runs` whether this machine can
 run it.

@@ -20,12 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import Made, precision_of
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Floats, Pixels
 
 FLAGS = ("-std=gnu99", "-O3", "-ffp-contract=off", "-Wall", "-Werror")
-SOURCES = {"export": "fp32", "compress": "int8"}
 LOCAL = re.compile(r"^    (?=(?:float|double|_Bool|bool|u?int(?:8|16|32|64)_t) tmp\d+)", re.MULTILINE)
 ENTRY = re.compile(r"^void model\((.*)\) \{$", re.MULTILINE)
 ARGUMENT = re.compile(r"^(const )?(\w+) (\w+)\[(?:restrict )?(\d+)\]((?:\[\d+\])*)$")
@@ -51,10 +50,8 @@ class C:
     runs = True
 
     def __init__(self, *, source: str = "export", inline_mb: float = 2.0) -> None:
-        if source not in SOURCES:
-            raise PersonError(f"a target's source must be one of {', '.join(SOURCES)}: received {source!r}")
         self.source, self.inline_mb = source, inline_mb
-        self.precision = SOURCES[source]
+        self.precision = precision_of(source)
 
     def build(self, made: Made, directory: Path) -> Path:
         """Write `model.c` and `model.h`, and `model.bin` for a large network.
@@ -62,9 +59,7 @@ class C:
         Raises:
             PersonError: nothing was compressed, or an operator has no C code; the message names it.
         """
-        found = made.onnx if self.source == "export" else made.int8
-        if found is None:
-            raise PersonError("nothing was compressed: choose  compressor=int8")
+        found = made.file(self.source)
         path = directory / "model.c"
         threshold = 0 if found.stat().st_size <= self.inline_mb * 1e6 else 1
         words = [sys.executable, "-m", "emx_onnx_cgen", "compile", found.name, str(path), "--model-base-dir", str(found.parent),

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import Made
 from pipeline.core.record import Floats, Pixels
+
+OUTPUTS = ("prediction", "unknown_score", "excess")  # the last: by how much the score exceeds the threshold
 
 
 class CoreMl:
-    """A `.mlpackage` for one image, channels first, as 32-bit numbers from 0 to 255; it carries the prediction alone.
+    """A `.mlpackage` for one image, channels first, as 32-bit numbers from 0 to 255, with the detector of unknown inputs inside.
 
     CoreML has no 8-bit inputs but images: the caller turns the pixels into floats, the rest is inside. coremltools converts
     anywhere and predicts on a Mac alone; elsewhere the target is marked as not run.
@@ -38,26 +40,17 @@ class CoreMl:
         """Convert a traced network."""
         logging.getLogger("coremltools").setLevel(logging.ERROR)
         import coremltools
-        import torch
 
-        class Floating(torch.nn.Module):
-            """The network behind float pixels, channels first."""
-
-            def __init__(self, network: torch.nn.Module) -> None:
-                super().__init__()
-                self.model, self.decode = network.model, network.decode
-
-            def forward(self, x_BCHW: torch.Tensor) -> Any:
-                return self.decode(self.model(x_BCHW / 255.0))  # type: ignore[operator]
+        from pipeline.runtime.traced import traced_on_floats
 
         _, height, width, channels = made.example_BHWC.shape
         shape = (1, channels, height, width)
-        with torch.no_grad():
-            traced = torch.jit.trace(Floating(made.plain).eval(), torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = traced_on_floats(made.network, made.example_BHWC.shape, watched=bool(made.further))
+        names = OUTPUTS if made.further else OUTPUTS[:1]
         precision = coremltools.precision.FLOAT16 if self.half else coremltools.precision.FLOAT32
         model = coremltools.convert(
             traced, inputs=[coremltools.TensorType(name="pixels", shape=shape, dtype=np.float32)],
-            outputs=[coremltools.TensorType(name="prediction", dtype=np.float32)], convert_to="mlprogram",
+            outputs=[coremltools.TensorType(name=name, dtype=np.float32) for name in names], convert_to="mlprogram",
             compute_precision=precision, minimum_deployment_target=coremltools.target.iOS16,
         )  # fmt: skip
         model.user_defined_metadata.update({key: str(value) for key, value in sorted(made.metadata.items())})
@@ -83,10 +76,12 @@ class Opened:
 
     def __call__(self, pixels_BHWC: Pixels) -> Floats:
         """Decoded predictions (B, K), float32, of uint8 images (B, H, W, C)."""
-        x_BCHW = pixels_BHWC.transpose(0, 3, 1, 2).astype(np.float32)
-        rows = [self.model.predict({"pixels": x_CHW[None]})["prediction"] for x_CHW in x_BCHW]
-        return np.concatenate([np.asarray(row, dtype=np.float32).reshape(1, -1) for row in rows])
+        return np.asarray(self.answers(pixels_BHWC)["prediction"], dtype=np.float32)
 
     def answers(self, pixels_BHWC: Pixels) -> dict[str, NDArray[Any]]:
-        """The prediction."""
-        return {"prediction": self(pixels_BHWC)}
+        """Every output by name."""
+        from pipeline.runtime.traced import read_watched
+
+        x_BCHW = pixels_BHWC.transpose(0, 3, 1, 2).astype(np.float32)
+        said = (self.model.predict({"pixels": x_CHW[None]}) for x_CHW in x_BCHW)
+        return read_watched([[parts[name] for name in OUTPUTS if name in parts] for parts in said])

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import ANSWERS, Made
 from pipeline.core.record import Floats, Pixels
 
 
 class ExecuTorch:
-    """One `.pte` file for a batch of one image; it carries the prediction, not the detector of unknown inputs."""
+    """One `.pte` file for a batch of one image, with the detector of unknown inputs inside."""
 
     needs = (("executorch", "executorch"),)
     precision = "fp32"
@@ -29,7 +29,7 @@ class ExecuTorch:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        network = copy.deepcopy(made.plain)
+        network = copy.deepcopy(made.network)
         for parameter in network.parameters():  # XNNPACK's passes refuse a weight that lies channels last
             parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
         with torch.no_grad():
@@ -59,12 +59,13 @@ class Opened:
 
     def __call__(self, pixels_BHWC: Pixels) -> Floats:
         """Decoded predictions (B, K), float32, of uint8 images (B, H, W, C)."""
+        return np.asarray(self.answers(pixels_BHWC)["prediction"], dtype=np.float32)
+
+    def answers(self, pixels_BHWC: Pixels) -> dict[str, NDArray[Any]]:
+        """Every output by name."""
         import torch
 
         images = torch.from_numpy(np.ascontiguousarray(pixels_BHWC))
-        rows = [self.method.execute([images[row : row + 1]])[0].numpy().copy() for row in range(len(images))]
-        return np.concatenate(rows).astype(np.float32)
-
-    def answers(self, pixels_BHWC: Pixels) -> dict[str, NDArray[Any]]:
-        """The prediction."""
-        return {"prediction": self(pixels_BHWC)}
+        said = (self.method.execute([images[row : row + 1]]) for row in range(len(images)))
+        rows = [[part.numpy().copy() for part in parts] for parts in said]
+        return {name: np.concatenate(parts) for name, parts in zip(ANSWERS, zip(*rows, strict=True), strict=False)}

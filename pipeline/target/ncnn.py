@@ -6,13 +6,14 @@ B batch, H height, W width, C channels, K columns of a decoded prediction.
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import Made
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Floats, Pixels
 
@@ -22,7 +23,8 @@ PATIENCE = 300.0  # seconds for the converter
 class Ncnn:
     """`model.param` and `model.bin` for one image, channels first, as 32-bit numbers from 0 to 255.
 
-    ncnn has neither 8-bit inputs nor the detector's operators: the caller turns the pixels into floats, the rest is inside.
+    ncnn has no 8-bit inputs: the caller turns the pixels into floats, the rest is inside, and the detector of unknown inputs too
+    where ncnn has its operators.
 
     Args:
         half: weights and arithmetic in 16 bits where the processor has them.
@@ -43,36 +45,32 @@ class Ncnn:
         Raises:
             PersonError: an operator that ncnn does not have; the message names it.
         """
+        for network, watched in ((made.network, True), (made.plain, False)) if made.further else ((made.plain, False),):
+            parts = self._converted(network, made.example_BHWC.shape, watched=watched)
+            strange = _strange(parts["param"].decode())
+            if not strange:
+                break
+        if strange:
+            raise PersonError(f"ncnn has no operator {strange}")
+        for ending, data in parts.items():
+            (directory / f"model.{ending}").write_bytes(data)
+        return directory / "model.param"
+
+    def _converted(self, network: Any, shape: Sequence[int], *, watched: bool) -> dict[str, bytes]:
+        """Both files, by their ending."""
         import pnnx
-        import torch
 
-        class Floating(torch.nn.Module):
-            """The network behind float pixels, channels first."""
+        from pipeline.runtime.traced import traced_on_floats
 
-            def __init__(self, network: torch.nn.Module) -> None:
-                super().__init__()
-                self.model, self.decode = network.model, network.decode
-
-            def forward(self, x_BCHW: torch.Tensor) -> Any:
-                return self.decode(self.model(x_BCHW / 255.0))  # type: ignore[operator]
-
-        _, height, width, channels = made.example_BHWC.shape
-        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-            example_BCHW = torch.zeros((1, channels, height, width))
-            traced = torch.jit.trace(Floating(made.plain).eval(), example_BCHW, check_trace=False)  # type: ignore[no-untyped-call]
-            traced.save(f"{folder}/model.pt")
+        _, height, width, channels = shape
+        with tempfile.TemporaryDirectory() as folder:
+            traced_on_floats(network, shape, watched=watched).save(f"{folder}/model.pt")
             words = [pnnx.EXEC_PATH, "model.pt", f"inputshape=[1,{channels},{height},{width}]", f"fp16={int(self.half)}"]
             done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
-            parameters = Path(folder) / "model.ncnn.param"
-            if done.returncode or not parameters.is_file():
+            made = Path(folder) / "model.ncnn.param"
+            if done.returncode or not made.is_file():
                 raise PersonError(f"pnnx cannot convert it: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
-            kinds = [line.split()[0] for line in parameters.read_text(encoding="utf-8").splitlines()[2:]]
-            strange = [kind for kind in kinds if "." in kind]
-            if strange:
-                raise PersonError(f"ncnn has no operator {strange[0]}")
-            for ending in ("param", "bin"):
-                (directory / f"model.{ending}").write_bytes((Path(folder) / f"model.ncnn.{ending}").read_bytes())
-        return directory / "model.param"
+            return {"param": made.read_bytes(), "bin": made.with_suffix(".bin").read_bytes()}
 
     def load(self, path: Path) -> "Opened":
         """Open both files, with OMP_NUM_THREADS threads."""
@@ -98,20 +96,28 @@ class Opened:
 
     def __init__(self, net: Any) -> None:
         self.net = net
-        self.input, self.output = net.input_names()[0], net.output_names()[0]
+        self.input, self.outputs = net.input_names()[0], net.output_names()
 
     def __call__(self, pixels_BHWC: Pixels) -> Floats:
         """Decoded predictions (B, K), float32, of uint8 images (B, H, W, C)."""
+        return np.asarray(self.answers(pixels_BHWC)["prediction"], dtype=np.float32)
+
+    def answers(self, pixels_BHWC: Pixels) -> dict[str, NDArray[Any]]:
+        """Every output by name."""
         import ncnn
+
+        from pipeline.runtime.traced import read_watched
 
         rows = []
         for pixels_HWC in pixels_BHWC:
             x_CHW = np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1), dtype=np.float32)
             with self.net.create_extractor() as extractor:
                 extractor.input(self.input, ncnn.Mat(x_CHW).clone())
-                rows.append(np.array(extractor.extract(self.output)[1], dtype=np.float32).reshape(-1))
-        return np.stack(rows)
+                rows.append([np.array(extractor.extract(name)[1], dtype=np.float32) for name in self.outputs])
+        return read_watched(rows)
 
-    def answers(self, pixels_BHWC: Pixels) -> dict[str, NDArray[Any]]:
-        """The prediction."""
-        return {"prediction": self(pixels_BHWC)}
+
+def _strange(parameters: str) -> str:
+    """The first layer of a .param file that is no layer of ncnn; "" for none."""
+    kinds = [line.split()[0] for line in parameters.splitlines()[2:]]
+    return next((kind for kind in kinds if "." in kind), "")

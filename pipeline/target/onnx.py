@@ -3,11 +3,8 @@
 import shutil
 from pathlib import Path
 
-from pipeline.core.contracts import Made
-from pipeline.core.errors import PersonError
+from pipeline.core.delivery import Made, precision_of
 from pipeline.runtime.ort import Opened, open_file
-
-SOURCES = ("export", "compress")
 
 
 class OnnxRuntime:
@@ -26,10 +23,8 @@ class OnnxRuntime:
     runs = True
 
     def __init__(self, *, source: str = "export") -> None:
-        if source not in SOURCES:
-            raise PersonError(f"a target's source must be one of {', '.join(SOURCES)}: received {source!r}")
         self.source = source
-        self.precision = "fp32" if source == "export" else "int8"
+        self.precision = precision_of(source)
 
     def build(self, made: Made, directory: Path) -> Path:
         """Copy the file.
@@ -37,10 +32,7 @@ class OnnxRuntime:
         Raises:
             PersonError: nothing was compressed.
         """
-        found = made.onnx if self.source == "export" else made.int8
-        if found is None:
-            raise PersonError("nothing was compressed: choose  compressor=int8")
-        return Path(shutil.copyfile(found, directory / "model.onnx"))
+        return Path(shutil.copyfile(made.file(self.source), directory / "model.onnx"))
 
     def load(self, path: Path) -> Opened:
         """Open it on the CPU, with OMP_NUM_THREADS threads."""

@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Made
-from pipeline.core.errors import PersonError
+from pipeline.core.delivery import Made, precision_of
 from pipeline.core.record import Floats, Pixels
-
-SOURCES = {"export": "fp32", "compress": "int8"}
 
 
 class OpenVino:
@@ -34,10 +31,9 @@ class OpenVino:
     runs = True
 
     def __init__(self, *, source: str = "export", half: bool = False) -> None:
-        if source not in SOURCES:
-            raise PersonError(f"a target's source must be one of {', '.join(SOURCES)}: received {source!r}")
         self.source, self.half = source, half
-        self.precision = "fp16" if half and source == "export" else SOURCES[source]
+        stored = precision_of(source)
+        self.precision = "fp16" if half and stored == "fp32" else stored
 
     def build(self, made: Made, directory: Path) -> Path:
         """Convert the ONNX file.
@@ -47,11 +43,8 @@ class OpenVino:
         """
         import openvino
 
-        found = made.onnx if self.source == "export" else made.int8
-        if found is None:
-            raise PersonError("nothing was compressed: choose  compressor=int8")
         path = directory / "model.xml"
-        model = openvino.convert_model(str(found))
+        model = openvino.convert_model(str(made.file(self.source)))
         for key in sorted(made.metadata):
             model.set_rt_info(made.metadata[key], ["pipeline", key])
         openvino.save_model(model, str(path), compress_to_fp16=self.half)

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import Made, precision_of
 from pipeline.core.errors import PersonError
 
 SCRIPT = """#!/bin/sh
@@ -40,11 +40,11 @@ class TensorRt:
     runs = False
 
     def __init__(self, *, source: str = "export", half: bool = True, batch: int = 32) -> None:
-        if source not in ("export", "compress") or batch < 1:
-            told = f"received {source!r} and {batch}"
-            raise PersonError(f"target.tensorrt: source must be export or compress, batch at least 1: {told}")
+        if batch < 1:
+            raise PersonError(f"target.tensorrt.batch must be at least 1: received {batch}")
         self.source, self.half, self.batch = source, half, batch
-        self.precision = "int8" if source == "compress" else "fp16" if half else "fp32"
+        stored = precision_of(source)
+        self.precision = "fp16" if half and stored == "fp32" else stored
 
     def build(self, made: Made, directory: Path) -> Path:
         """Copy the file and write the command.
@@ -52,10 +52,7 @@ class TensorRt:
         Raises:
             PersonError: nothing was compressed.
         """
-        found = made.onnx if self.source == "export" else made.int8
-        if found is None:
-            raise PersonError("nothing was compressed: choose  compressor=int8")
-        shutil.copyfile(found, directory / "model.onnx")
+        shutil.copyfile(made.file(self.source), directory / "model.onnx")
         flags = (" --fp16" if self.half else "") + (" --int8" if self.source == "compress" else "")
         shape = "x".join(str(side) for side in made.example_BHWC.shape[1:])
         text = SCRIPT.format(shape=shape, batch=self.batch, middle=max(1, self.batch // 4), flags=flags)

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import ANSWERS, Made
 from pipeline.core.record import Floats, Pixels
-
-NAMES = ("prediction", "unknown_score", "unknown")
 
 
 class TorchExport:
@@ -65,4 +63,4 @@ class Opened:
         with torch.inference_mode():
             found = self.module(torch.from_numpy(np.ascontiguousarray(pixels_BHWC)))
         parts = found if isinstance(found, tuple) else (found,)
-        return {name: part.numpy() for name, part in zip(NAMES, parts, strict=False)}
+        return {name: part.numpy() for name, part in zip(ANSWERS, parts, strict=False)}

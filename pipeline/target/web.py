@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import Made, opened_facts, precision_of
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Floats, Pixels
 
@@ -51,10 +51,8 @@ class Web:
     runs = True
 
     def __init__(self, *, source: str = "export", runtime: str = ".run/web/node_modules/onnxruntime-web/dist") -> None:
-        if source not in ("export", "compress"):
-            raise PersonError(f"a target's source must be export or compress: received {source!r}")
         self.source, self.runtime = source, runtime
-        self.precision = "fp32" if source == "export" else "int8"
+        self.precision = precision_of(source)
 
     def build(self, made: Made, directory: Path) -> Path:
         """Copy page and runtime beside the model.
@@ -65,16 +63,14 @@ class Web:
         runtime = Path(self.runtime)
         if not all((runtime / name).is_file() for name in RUNTIME):
             raise PersonError(f"onnxruntime-web is not in {runtime}: run  make web  once (it takes npm)")
-        found = made.onnx if self.source == "export" else made.int8
-        if found is None:
-            raise PersonError("nothing was compressed: choose  compressor=int8")
+        found = made.file(self.source)
         (directory / "ort").mkdir()
         for name in FILES:
             shutil.copyfile(PAGE / name, directory / name)
         for name in RUNTIME:
             shutil.copyfile(runtime / name, directory / "ort" / name)
         shutil.copyfile(found, directory / "model.onnx")
-        text = json.dumps({**_opened(made.metadata), "decoder": dict(made.decoder)}, sort_keys=True, ensure_ascii=False)
+        text = json.dumps({**opened_facts(made.metadata), "decoder": dict(made.decoder)}, sort_keys=True, ensure_ascii=False)
         (directory / "model.json").write_text(text, encoding="utf-8")
         return directory / "index.html"
 
@@ -135,13 +131,3 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         """Nothing."""
-
-
-def _opened(metadata: Any) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    for key, value in metadata.items():
-        try:
-            facts[key] = json.loads(value)
-        except ValueError:
-            facts[key] = value
-    return facts

@@ -46,13 +46,13 @@ def deploy(
 ) -> Path:
     """Write a trained network, with the detector behind it if there is one, with the given exporter; return its file."""
     example_BHWC = torch.zeros((2, card["height"], card["width"], card["channels"]), dtype=torch.uint8)
-    facts = metadata(card, task) if watch is None else {**metadata(card, task), "unknown": _unknown(watch)}
-    network = Deployed(model, task, watch).eval()
+    network, facts = Deployed(model, task, watch).eval(), metadata(card, task, watch)
     return exporter.save(network, example_BHWC, directory, facts, further=() if watch is None else OUTPUTS)
 
 
-def metadata(card: Mapping[str, Any], task: Any) -> dict[str, str]:
+def metadata(card: Mapping[str, Any], task: Any, watch: Watch | None = None) -> dict[str, str]:
     """What a stranger needs to use the file: shape and range of the input, meaning of the outputs, data and licence."""
+    unknown = {} if watch is None else {"unknown": _unknown(watch)}
     shape = {"shape": ["batch", card["height"], card["width"], card["channels"]], "type": "uint8", "range": [0, 255]}
     return {
         "task": str(task.name),
@@ -63,6 +63,7 @@ def metadata(card: Mapping[str, Any], task: Any) -> dict[str, str]:
         "data": str(card.get("name", "")),
         "data_licence": str(card.get("license", "")),
         "data_digest": str(card.get("digest", "")),
+        **unknown,
     }
 
 

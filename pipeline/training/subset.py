@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.artifact import read_json
 from pipeline.core.draw import spread
+from pipeline.core.errors import PersonError
 from pipeline.core.record import Pixels
 from pipeline.core.store import Samples, open_samples
 
@@ -72,3 +73,16 @@ def read_subset(task: Any, ingest: Path, split: Path, names: Sequence[str]) -> S
     samples, assigned = open_samples(ingest), read_json(split / "split.json")
     positions = np.concatenate([samples.positions(assigned[name]) for name in names])
     return Subset(samples, positions, task.truth({name: values[positions] for name, values in samples.columns.items()}))
+
+
+def parity_samples(task: Any, ingest: Path, split: Path, count: int) -> Subset:
+    """What a file is compared with the trained model on: samples of the test split, and of the validation split when too few.
+
+    Raises:
+        PersonError: neither split has a sample.
+    """
+    test = read_subset(task, ingest, split, ["test"])
+    chosen = test if len(test) >= count else read_subset(task, ingest, split, ["test", "val"])
+    if not len(chosen):
+        raise PersonError("there is no test or validation sample to compare on: set larger shares for them")
+    return chosen.spread(count, "parity")

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from pipeline.core.parts import build
+from pipeline.exporter.onnx import Onnx
 from pipeline.training.saved_model import load_model, save_model
 
 CONF = Path(__file__).resolve().parents[2] / "conf/model"
@@ -19,8 +20,18 @@ CARD = {"channels": 3, "height": 32, "width_pixels": 32, "outputs": 4, "mean": [
 
 
 @pytest.fixture(params=OPTIONS)
-def part(request):
-    return yaml.safe_load(request.param.read_text())
+def part(request, tmp_path):
+    """An option as it stands in conf; one that needs a person's file gets a small one."""
+    part = yaml.safe_load(request.param.read_text())
+    if part["_target_"] == "pipeline.model.onnx_file.OnnxFile":
+        network = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+            torch.nn.Linear(8, 4),
+        )  # fmt: skip
+        path = tmp_path / "theirs.onnx"
+        path.write_bytes(Onnx().proto(network.eval(), images(2), ["output"]).SerializeToString())
+        return {**part, "file": str(path)}
+    return part
 
 
 @pytest.fixture

@@ -61,10 +61,22 @@ def test_the_report_shows_the_times_that_lie_beside_the_content(world, tmp_path)
     assert len(timed(read_section(tmp_path), tmp_path).tables) == 1
 
 
-@pytest.mark.parametrize(("changes", "said"), [({"target": {"none": {"_target_": None}}}, "no target"), ({"exporter": {"_target_": None}}, "not exported")])
-def test_nothing_to_ship_is_an_empty_valid_artifact(world, tmp_path, changes, said):
+def test_without_onnx_the_targets_that_read_the_network_ship(world, tmp_path):
+    """What `export` advises where ONNX lacks an operator: exporter=none compressor=none target=[torch_export]."""
     folders, inputs = world
-    assert said in ship.run({**config(folders, "onnx"), **changes}, tmp_path, **inputs)
+    inputs = {**inputs, "export": tmp_path / "nothing", "compress": tmp_path / "nothing"}
+    (tmp_path / "out").mkdir()
+    ship.run({**config(folders, "torch_export", "onnx"), "exporter": {"_target_": None}}, tmp_path / "out", **inputs)
+    facts = read_json(tmp_path / "out/targets.json")
+    assert (facts["torch_export"]["state"], facts["torch_export"]["flips"]) == ("ran here", 0)
+    assert facts["onnx"]["why"] == "nothing was exported: choose exporter=onnx"
+    assert read_json(tmp_path / "out/model.json")["labels"] == ["bar", "disc"]
+    assert "This network was taken by torch_export." in read_section(tmp_path / "out").text
+
+
+def test_nothing_to_ship_is_an_empty_valid_artifact(world, tmp_path):
+    folders, inputs = world
+    assert "no target" in ship.run({**config(folders, "onnx"), "target": {"none": {"_target_": None}}}, tmp_path, **inputs)
     assert json.loads((tmp_path / "targets.json").read_text()) == {}
 
 
