@@ -6,9 +6,9 @@ validation split; the exporter that wrote the source loads the result. `bits` sa
 untouched, a network of some size becomes bits / 32 as large (and at most .08 of the original more), the same bytes in whatever
 folder, no path of the machine in the file.
 
-One that trains the network before (quantisation-aware) has three members more: `simulate(network, x_BCHW)` puts its rounding into
-the forward pass, the stage trains that for `steps` at `lr` on the train split, and `settled(simulated, network)` gives a plain network
-of what was learned. Laws: the network is untouched, every weight gets a gradient, and the plain one has its shape.
+One that trains the network before (quantisation-aware) has more members: `simulate(network, x_BCHW)` puts its rounding into the
+forward pass, the stage trains that for `steps` at `lr` on the train split, and `settled(simulated, network)` gives a plain
+network of what was learned. Laws: the network is untouched, every weight gets a gradient, and the plain one has its shape.
 
 To add one: one file here and one option of the same name in conf/compressor. The contract suite tests it.
 """

@@ -1,7 +1,7 @@
 """Weights in 16 bits: half the file, computed with in 32 bits as before, so no calibration and hardly a change.
 
-IEEE half precision (fp16) keeps 11 significant bits and numbers up to 65,504; bfloat16 keeps 8 and the range of float32. A runtime
-widens the weights once, when it opens the file, so calls take the time and the memory that they took.
+IEEE half precision (fp16) keeps 11 significant bits and numbers up to 65,504; bfloat16 keeps 8 and the range of float32. A
+runtime widens the weights once, when it opens the file, so calls take the time and the memory that they took.
 """
 
 from collections.abc import Iterable

@@ -1,10 +1,10 @@
 """8-bit quantisation with training on under its rounding, so that the weights settle where rounding costs little.
 
-Source: Jacob et al. 2018, arXiv 1712.05877, section 3 (rounding in the forward pass, gradients straight through; batch norm folded
-into the convolution before its weights are rounded). torchao writes that rounding into the network; its weights have the very
-steps that the file will have (symmetric, of their present range), its activations those of a running range. What differs: of the
-trained network only the weights are kept, and the file is made of them as `int8` makes it, so ranges of activations are measured
-again on validation and every runtime reads the same kind of file.
+Source: Jacob et al. 2018, arXiv 1712.05877, section 3 (rounding in the forward pass, gradients straight through; batch norm
+folded into the convolution before its weights are rounded). torchao writes that rounding into the network; its weights have the
+very steps that the file will have (symmetric, of their present range), its activations those of a running range. What differs: of
+the trained network only the weights are kept, and the file is made of them as `int8` makes it, so ranges of activations are
+measured again on validation and every runtime reads the same kind of file.
 
 B batch, C channels, H height, W width.
 """
@@ -123,8 +123,9 @@ class Int8Aware:
         weights = QuantizationSpec(
             dtype=torch.int8, quant_min=-largest, quant_max=largest, ch_axis=0 if channels else None,
             qscheme=torch.per_channel_symmetric if channels else torch.per_tensor_symmetric,
+            # not the fused one, which takes 255 / 254 of the range
             observer_or_fake_quant_ctr=FakeQuantize.with_args(observer=observer, eps=TINY, averaging_constant=1.0),
-        )  # fmt: skip  (the fused one takes 254 / 255 of the range)
+        )  # fmt: skip
         quantizer = X86InductorQuantizer().set_global(QuantizationConfig(activations, activations, weights, None, True))
         layers = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
         if not self.file.quantize_head and len(layers) > 1 and isinstance(layers[-1][1], nn.Linear):
