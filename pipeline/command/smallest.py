@@ -31,6 +31,7 @@ EXAMPLES = """examples:
 It needs what  dvc repro train  publishes.
 """
 INPUTS = ("ingest", "split", "train")
+GROUPS = ("shrinker", "compressor")
 FIXED = ("shrinker", "compressor", "smallest", "compress")  # what may differ from what was published
 
 
@@ -47,7 +48,8 @@ def main(argv: Sequence[str]) -> int:
     params = read_params(root)
     words = [*(str(word) for word in params.get("overrides") or []), *options.words]
     experiment = str(params["experiment"])
-    cfg = compose(root / "conf", experiment=experiment, overrides=words)
+    plain = [word for word in words if _key(word).partition(".")[0] not in GROUPS]  # the others are a candidate's own
+    cfg = compose(root / "conf", experiment=experiment, overrides=plain)
     from pipeline.compression.candidates import Candidate, candidates
 
     composer = Composer(root / "conf", experiment=experiment)
@@ -56,6 +58,7 @@ def main(argv: Sequence[str]) -> int:
         return composer([*_fitting(words, candidate, root / "conf"), *candidate.groups], candidate.leaves)
 
     wanted = candidates(cfg["smallest"])
+    _check_words(words, wanted, root / "conf")
     for candidate in wanted:
         if is_off(settings(candidate)["compressor"]):
             raise PersonError(
@@ -132,6 +135,22 @@ def _world(root: Path, cfg: dict[str, Any], settings: Any) -> Any:
     )  # fmt: skip
 
 
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
+
+
+def _check_words(words: Sequence[str], wanted: Sequence[Any], conf: Path) -> None:
+    """Refuse a number of a shrinker or compressor that no candidate has a place for."""
+    numbers = [word for word in words if _key(word).partition(".")[0] in GROUPS and "." in _key(word)]
+    free = {_key(word) for candidate in wanted for word in _fitting(words, candidate, conf)}
+    set_here = {key for candidate in wanted for key in candidate.leaves}
+    for word in numbers:
+        if _key(word) not in free | set_here:
+            raise PersonError(
+                f"{_key(word)} is no setting of any candidate: take it out, or name its option in  smallest.compressor"
+            )
+
+
 def _fitting(words: Sequence[str], candidate: Any, conf: Path) -> list[str]:
     """Overrides that this candidate does not set itself, and has a place for."""
     import yaml
@@ -140,7 +159,7 @@ def _fitting(words: Sequence[str], candidate: Any, conf: Path) -> list[str]:
     known = yaml.safe_load(option.read_text(encoding="utf-8")) if option.is_file() else {}
     kept = []
     for word in words:
-        key = word.lstrip("+~").partition("=")[0]
+        key = _key(word)
         group, _, rest = key.partition(".")
         placed = {"shrinker": rest.partition(".")[0] in candidate.shrinkers, "compressor": rest in known}
         if key not in candidate.leaves and placed.get(group, True):

@@ -9,9 +9,11 @@ measured again on validation and every runtime reads the same kind of file.
 B batch, C channels, H height, W width.
 """
 
+import contextlib
 import copy
+import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +77,14 @@ class Int8Aware:
             PersonError: torchao is missing, the network cannot be traced, or nothing in it would be rounded.
         """
         try:
-            from torchao.quantization.pt2e import FakeQuantizeBase, allow_exported_model_train_eval
-            from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
+            with _quiet():
+                from torchao.quantization.pt2e import FakeQuantizeBase, allow_exported_model_train_eval
+                from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
         except ImportError as error:
             raise PersonError("compressor=int8_aware needs torchao: pip install torchao, or choose  compressor=int8") from error
         trained = copy.deepcopy(network).requires_grad_(requires_grad=True).train()
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with _quiet():
                 traced: Any = torch.export.export(trained, (x_BCHW,)).module()
                 simulated: nn.Module = prepare_qat_pt2e(traced, self._quantizer(network))
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
@@ -131,3 +133,17 @@ class Int8Aware:
         if not self.file.quantize_head and len(layers) > 1 and isinstance(layers[-1][1], nn.Linear):
             quantizer.set_module_name_qconfig(layers[-1][0], None)
         return quantizer
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch and torchao say to each other's authors off a person's terminal."""
+    logger = logging.getLogger("torch.utils._pytree")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
