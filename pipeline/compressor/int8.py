@@ -48,6 +48,8 @@ class Int8:
         PersonError: an unknown calibration, or a percentile outside (50, 100].
     """
 
+    bits = 8
+
     def __init__(
         self, *, per_channel: bool = True, calibration: str = "minmax", percentile: float = 99.99, reduce_range: bool = False,
         quantize_head: bool = False,

@@ -43,7 +43,13 @@ def opened_facts(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 class Compressor(Protocol):
-    """Makes a smaller model of an exported one; the original file is untouched."""
+    """Makes a smaller model of an exported one; the original file is untouched.
+
+    Attributes:
+        bits: that a weight takes; below 16 the activations are rounded as well, in ranges set on the batches.
+    """
+
+    bits: int
 
     def __call__(self, source: Path, batches: Iterable[Pixels], directory: Path) -> Path:
         """Write the compressed form of the exported model `source` into `directory`; return its file.

@@ -4,7 +4,7 @@
 what it is asked on its standard input, one line of JSON each, until that ends:
 
     {"do": "answer", "batch": 7}      outputs of every sample, in batches of 7, into `answers.npz`
-    {"do": "time", "batch": 32}       seconds of one call
+    {"do": "time", "batch": 32}       seconds of one call, and what the processor spent on it in all threads
     {"do": "memory"}                  bytes that opening the file and what was asked so far took, at their peak
 
 Nothing of one target can disturb another: no import, no thread pool, no crash.
@@ -108,7 +108,8 @@ def _run(target: Any, job: Job) -> int:
 
 def _done(asked: dict[str, Any], opened: Any, samples_NHWC: Any, job: Job, *, before: int, limit: int) -> dict[str, Any]:
     if asked["do"] == "time":
-        return {"seconds": _timed(opened, samples_NHWC, asked["batch"], limit)}
+        seconds, cpu = _timed(opened, samples_NHWC, asked["batch"], limit)
+        return {"seconds": seconds, "cpu": cpu}
     if asked["do"] == "memory":
         return {"bytes": max(0, _memory("VmHWM") - before)}
     found: dict[str, list[Any]] = {}
@@ -126,13 +127,13 @@ def _say(said: TextIO, answer: dict[str, Any]) -> None:
     said.flush()
 
 
-def _timed(opened: Any, samples_NHWC: Any, batch: int, limit: int) -> float:
-    """Seconds of one call, or of as many calls as this batch takes where a call has a limit."""
+def _timed(opened: Any, samples_NHWC: Any, batch: int, limit: int) -> tuple[float, float]:
+    """Seconds of one call, or of as many calls as this batch takes where a call has a limit; and the processor's."""
     images = np.array(samples_NHWC[np.arange(batch) % len(samples_NHWC)])
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     for start in range(0, batch, limit):
         opened(images[start : start + limit])
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - spent
 
 
 def _memory(name: str) -> int:

@@ -60,4 +60,5 @@ def finetune(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-    return network.requires_grad_(requires_grad=False).eval()
+    network.requires_grad_(requires_grad=False).eval()  # of a traced network it returns nothing
+    return network

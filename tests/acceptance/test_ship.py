@@ -1,5 +1,6 @@
 """The acceptance list of shipping: one test a numbered line, on a fresh clone, printing its figure (`make acceptance`)."""
 
+import csv
 import json
 import re
 import shutil
@@ -49,6 +50,39 @@ def test_1_one_table_of_every_target(clone):
     page = (folder / "data/report/index.html").read_text()
     assert all(name in page for name in facts)
     assert "times faster" in page
+
+
+def test_2_the_smallest_that_keeps_a_limit(clone):
+    """On handwritten digits: a grid of the chain measured on validation, the choice taken up, and its cost on the test split."""
+    folder = clone("smallest")
+    words = ["logger=none", "smallest.prune=[0.0,0.5,0.7]", "smallest.project=[1.0,0.9]", "smallest.max_drop=0.02"]
+    (folder / "params.yaml").write_text(f"experiment: digits\noverrides: [{words[0]}]\nsource: conf/no_source\n")
+    assert run(["dvc", "repro", "train"], cwd=folder).code == 0
+    found = run([sys.executable, "-m", "pipeline", "smallest", *words[1:], "--no-browser"], cwd=folder)
+    assert found.code == 0, found.text[-4000:]
+    table = list(csv.DictReader((folder / ".run/smallest/pareto.csv").open(encoding="utf-8")))
+    say(f"2. {len(table) - 1} candidates; of each KB, metric and change on validation, ms at 1 and 32, MB at 1, processor ms a sample at 32")
+    for row in table:
+        if row["size_bytes"]:
+            say(f"   {row['candidate']:<36}{int(row['size_bytes']) / 1000:7.1f}  {float(row['metric']):.4f} {float(row['change']):+.4f}  {float(row['ms_1']):.2f} "
+                f"{float(row['ms_32']):.2f}  {int(row['memory_bytes_1']) / 1e6:.0f}  {float(row['cpu_ms_a_sample_32']):.3f}  {row['misses']}")
+        else:
+            say(f"   {row['candidate']:<36}{row['misses']}")
+    kept = [row for row in table[1:] if row["size_bytes"] and not row["misses"]]
+    chosen = min(kept, key=lambda row: int(row["size_bytes"]))
+    assert f"smallest: {chosen['candidate']}" in found.text
+    again = run([sys.executable, "-m", "pipeline", "smallest", *words[1:], "--no-browser"], cwd=folder)
+    assert "training on" not in again.text, "a second run takes what was measured"
+    taken = chosen["overrides"].split()
+    (folder / "params.yaml").write_text(f"experiment: digits\noverrides: {json.dumps([words[0], *taken])}\nsource: conf/no_source\n")
+    done = run(["dvc", "repro", "compress"], cwd=folder)
+    assert done.code == 0, done.text[-4000:]
+    metrics = json.loads((folder / "data/compress/metrics.json").read_text())
+    assert metrics["compressed"]["size_bytes"] == int(chosen["size_bytes"]), "the file of the choice is the one that was measured"
+    change = next(iter(metrics["change"].values()))
+    say(f"   taken: {chosen['candidate']}, {metrics['compressed']['size_bytes'] / metrics['original']['size_bytes']:.3f} of the size; "
+        f"on test {change['value']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}]")
+    assert change["high"] > -0.05
 
 
 @pytest.mark.parametrize("part", ["table", "small"])

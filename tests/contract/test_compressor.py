@@ -66,16 +66,32 @@ def source(tmp_path_factory):
     return deploy(model.eval(), task, CARD, exporter=Onnx(), directory=tmp_path_factory.mktemp("source"))
 
 
+def made(path):
+    return build(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
 @pytest.fixture(params=OPTIONS, ids=lambda path: path.stem)
 def compressor(request):
-    return build(yaml.safe_load(request.param.read_text(encoding="utf-8")))
+    return made(request.param)
+
+
+@pytest.fixture(params=[path for path in OPTIONS if made(path).bits < 16], ids=lambda path: path.stem)
+def rounding(request):
+    """One that rounds activations, and so needs their ranges."""
+    return made(request.param)
+
+
+@pytest.fixture(params=[path for path in OPTIONS if hasattr(made(path), "simulate")], ids=lambda path: path.stem)
+def aware(request):
+    """One that trains the network under its rounding."""
+    return made(request.param)
 
 
 def test_it_becomes_small_and_the_original_is_untouched(compressor, source, tmp_path):
     before = source.read_bytes()
     small = compressor(source, batches(images(32, 1)), tmp_path)
     assert source.read_bytes() == before
-    assert small.stat().st_size < len(before) / 3
+    assert small.stat().st_size < (compressor.bits / 32 + 0.08) * len(before)
     assert list(tmp_path.iterdir()) == [small]
 
 
@@ -89,8 +105,8 @@ def test_it_answers_like_the_original(compressor, source, tmp_path):
     assert not np.array_equal(full, less), "nothing was compressed"
 
 
-def test_calibration_images_matter(compressor, source, tmp_path):
-    pixels = images(128, 2)
+def test_calibration_images_matter(rounding, source, tmp_path):
+    compressor, pixels = rounding, images(128, 2)
     found = []
     for number, calibration in enumerate((images(64, 1), np.full_like(images(16, 1), 3))):
         folder = tmp_path / str(number)
@@ -110,12 +126,14 @@ def test_the_same_bytes_wherever_and_no_path_of_the_machine(compressor, source, 
         assert str(path).encode() not in files[0]
 
 
-def test_no_calibration_image_is_said(compressor, source, tmp_path):
+def test_no_calibration_image_is_said(rounding, source, tmp_path):
     with pytest.raises(PersonError, match="validation split is empty"):
-        compressor(source, iter(()), tmp_path)
+        rounding(source, iter(()), tmp_path)
 
 
-def test_efficientnet_lite0_with_random_weights(compressor, tmp_path):
+@pytest.fixture(scope="module")
+def lite0(tmp_path_factory):
+    """EfficientNet-Lite0 with random weights as a file, and images."""
     from pipeline.model.lite0 import Lite0
 
     torch.manual_seed(0)
@@ -123,12 +141,54 @@ def test_efficientnet_lite0_with_random_weights(compressor, tmp_path):
     nn.init.normal_(model.head.linear.weight, std=0.05)
     card = {**CARD, "classes": ["a", "b"], "height": 64, "width": 64}
     task = build(toy.option("task", "classification"), card=card)
-    full = deploy(model, task, card, exporter=Onnx(), directory=tmp_path)
+    full = deploy(model, task, card, exporter=Onnx(), directory=tmp_path_factory.mktemp("lite0"))
     pixels = np.repeat(np.repeat(images(24, 1), 2, 1), 2, 2)
     for size in (1, 7):
         assert np.abs(Onnx().load(full)(pixels[:size]) - predict(model, task, pixels[:size], total=size)).max() < 1e-5
-    (tmp_path / "small").mkdir()
-    small = compressor(full, batches(pixels), tmp_path / "small")
-    assert small.stat().st_size < 0.3 * full.stat().st_size
+    return full, pixels
+
+
+def test_efficientnet_lite0_with_random_weights(compressor, lite0, tmp_path):
+    full, pixels = lite0
+    small = compressor(full, batches(pixels), tmp_path)
+    assert small.stat().st_size < (compressor.bits / 32 + 0.05) * full.stat().st_size
     found, expected = Onnx().load(small)(pixels), Onnx().load(full)(pixels)
     assert np.corrcoef(found[:, 0], expected[:, 0])[0, 1] > 0.9
+
+
+def test_rounding_in_training_leaves_the_network_alone_and_reaches_every_weight(aware):
+    torch.manual_seed(0)
+    model = Levels().eval().requires_grad_(requires_grad=False)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x_BCHW = torch.from_numpy(images(8, 3)).permute(0, 3, 1, 2).float() / 255
+    simulated = aware.simulate(model, x_BCHW)
+    simulated.train()
+    simulated(x_BCHW).square().sum().backward()
+    found = dict(simulated.named_parameters())
+    assert {name for name, _ in model.named_parameters()} <= set(found)
+    assert all(found[name].grad is not None and found[name].grad.abs().sum() > 0 for name, _ in model.named_parameters())
+    with torch.no_grad():
+        for parameter in simulated.parameters():
+            parameter.add_(0.01)
+    simulated.eval()
+    plain = aware.settled(simulated, model)
+    assert plain.state_dict().keys() == before.keys()
+    assert torch.equal(plain.head.weight, found["head.weight"])
+    assert not plain.training
+    assert not any(parameter.requires_grad for parameter in plain.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_rounding_in_training_says_what_it_cannot_trace(aware):
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.layer(x) if x.sum() > 0 else -self.layer(x)
+
+    with pytest.raises(PersonError, match="compressor=int8"):
+        aware.simulate(Branch(), torch.rand(8, 4))
+    with pytest.raises(PersonError, match="nothing in this network would be rounded"):
+        aware.simulate(nn.Sequential(nn.Flatten(), nn.LayerNorm(4)), torch.rand(8, 4))

@@ -48,6 +48,8 @@ def test_calibration_sees_the_validation_split_alone(folders, tmp_path, monkeypa
     seen = []
 
     class Spy:
+        bits = 8
+
         def __call__(self, source, batches, directory):
             seen.extend(pixels.tobytes() for batch in batches for pixels in batch)
             return build(toy.option("compressor", "int8"))(source, [np.zeros((2, 16, 16, 1), np.uint8)], directory)

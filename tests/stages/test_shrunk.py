@@ -40,6 +40,31 @@ def test_prune_comes_before_project_and_the_file_gets_smaller_each_time(folders,
     assert values[1] > values[0] - 0.15
 
 
+def test_training_under_rounding_comes_last_and_the_same_again_gives_the_same_bytes(folders, tmp_path):
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        asked = {**config(folders, "prune"), "compressor": toy.option("compressor", "int8_aware", steps=12)}
+        compress.run(asked, tmp_path / name, **folders.inputs)
+        files.append((tmp_path / name / "model.onnx").read_bytes())
+    assert files[0] == files[1]
+    assert [row[0] for row in read_section(tmp_path / "a").tables[-1].rows] == ["trained", "prune", "trained on under rounding"]
+    (tmp_path / "int8").mkdir()
+    compress.run(config(folders, "prune"), tmp_path / "int8", **folders.inputs)
+    assert files[0] != (tmp_path / "int8/model.onnx").read_bytes()
+    values = [read_json(tmp_path / "a/metrics.json")[name]["metrics"]["auroc"]["value"] for name in ("original", "compressed")]
+    assert values[1] > values[0] - 0.1
+
+
+def test_weights_in_16_bits_cost_nothing_and_look_at_no_sample(folders, tmp_path):
+    summary = compress.run({**config(folders), "compressor": toy.option("compressor", "fp16")}, tmp_path, **folders.inputs)
+    metrics = read_json(tmp_path / "metrics.json")
+    assert abs(metrics["change"]["auroc"]["value"]) < 1e-3
+    assert metrics["compressed"]["size_bytes"] < 0.9 * metrics["original"]["size_bytes"]
+    assert "of the size" in summary
+    assert "in 16 bits" in read_section(tmp_path).text[0]
+
+
 def test_the_same_again_gives_the_same_bytes(folders, tmp_path):
     files = []
     for name in ("a", "b"):

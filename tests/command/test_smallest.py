@@ -1,0 +1,121 @@
+"""The command smallest: real candidates of a small trained network, measured; a second run takes what is there."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.command import smallest
+from pipeline.compression import search
+from pipeline.core.config import compose
+from pipeline.core.errors import PersonError
+from tests import trained
+
+WORDS = [
+    "smallest.prune=[0.0,0.5]", "smallest.project=[1.0]", "smallest.compressor=[fp16,int8]", "smallest.repeats=5", "smallest.max_drop=0.5",
+    "compress.tune_steps=4", "compress.calibration=16", "compress.looked_at=32", "intervals.resamples=50",
+]  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path, project, monkeypatch):
+    """A project whose data/ holds a trained network, as the digits' configuration would have made it."""
+    root = tmp_path / "project"
+    root.mkdir()
+    for name in ("conf", "pipeline"):
+        (root / name).symlink_to(project / name)
+    shutil.copy(project / "dvc.yaml", root / "dvc.yaml")
+    (root / "params.yaml").write_text("experiment: digits\noverrides: [logger=none]\nsource: conf/no_source\n")
+    folders = trained.folders(root / "data", count=200)
+    if not (folders.train / "manifest.json").is_file():
+        (folders.train / "manifest.json").write_text(json.dumps({"files": {}}))
+    (root / "data/compose").mkdir(exist_ok=True)
+    composed = compose(project / "conf", experiment="digits", overrides=["logger=none"])
+    (root / "data/compose/config.yaml").write_text(yaml.safe_dump(composed))
+    monkeypatch.chdir(root)
+    return root
+
+
+def run(capsys, *words):
+    code = smallest.main([*WORDS, *words, "--no-browser"])
+    return code, capsys.readouterr().out
+
+
+def test_it_measures_names_the_smallest_and_takes_up_what_is_there(root, capsys, monkeypatch):
+    code, said = run(capsys)
+    assert code == 0, said
+    assert "4 candidates on" in said
+    assert "smallest: prune 0.5 + int8" in said
+    assert "to take it: python -m pipeline exp shrinker=[prune] compressor=int8 shrinker.prune.share=0.5" in said
+    table = list(csv.DictReader((root / ".run/smallest/pareto.csv").open(encoding="utf-8")))
+    assert next(row["candidate"] for row in table) == "original"
+    sizes = {row["candidate"]: int(row["size_bytes"]) for row in table}
+    assert sizes["prune 0.5 + int8"] < sizes["int8"] < sizes["original"]
+    for row in table:
+        for size in ("1", "32"):
+            assert float(row[f"ms_{size}"]) > 0
+            assert float(row[f"cpu_ms_a_sample_{size}"]) > 0
+            assert float(row[f"memory_bytes_{size}"]) > 1e6
+    assert "prune 0.5 + int8" in (root / ".run/smallest/report.html").read_text(encoding="utf-8")
+
+    def never(*_, **__):
+        raise AssertionError("what was measured is made again")
+
+    monkeypatch.setattr(search, "compressed", never)
+    monkeypatch.setattr(search.Stand, "measure", never)
+    code, said = run(capsys, "smallest.max_size_mb=0.000001")
+    assert code == 1
+    assert "no candidate keeps that" in said
+
+
+def test_the_test_split_is_never_read(root, capsys, monkeypatch):
+    from pipeline.core.store import Samples, open_samples
+
+    stored = open_samples(root / "data/ingest")
+    closed = set(stored.positions(json.loads((root / "data/split/split.json").read_text())["test"]).tolist())
+    read, seen = Samples.pixels, set()
+    monkeypatch.setattr(Samples, "pixels", lambda self, position: (seen.add(int(position)), read(self, position))[1])
+    code, _ = run(capsys, "smallest.compressor=[fp16]")
+    assert code == 0
+    assert len(seen) > 100
+    assert not seen & closed
+
+
+def test_a_candidate_that_cannot_be_made_is_a_line_and_the_others_go_on(root, capsys):
+    code, said = run(capsys, "smallest.prune=[0.0]", "smallest.project=[1.0,0.999999]", "smallest.compressor=[fp16]")
+    assert code == 0, said
+    assert re.search(r"project 1 \+ fp16: .*no layer is worth projecting", said)
+
+
+def test_the_plan_runs_nothing(root, capsys):
+    code, said = run(capsys, "--plan")
+    assert code == 0
+    assert "prune 0.5: 2 files" in said
+    assert not (root / ".run").exists()
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["smallest.compressor=[int4]"], "unknown option compressor=int4"), (["smallest.compressor=[none]"], "none makes no smaller file"),
+    (["smallest.prune=[1.5]"], "smallest.prune"), (["model=mlp"], "model is not what data/train was made with"),
+    (["exporter=none"], "exporter=onnx"), (["smallest.max_dorp=1"], "max_drop"), (["compressor.stpes=3"], "no setting of any candidate"),
+])  # fmt: skip
+def test_what_cannot_be_asked_is_said_before_anything_runs(root, capsys, words, told):
+    with pytest.raises(PersonError, match=told):
+        run(capsys, *words)
+
+
+def test_without_a_trained_network_it_says_what_to_run(root, capsys):
+    shutil.rmtree(root / "data/train")
+    with pytest.raises(PersonError, match="dvc repro train"):
+        run(capsys)
+
+
+def test_two_at_once_are_refused(root, capsys):
+    from pipeline.search.journal import alone
+
+    with alone(Path(".run/smallest")), pytest.raises(PersonError, match="another process"):
+        run(capsys)
