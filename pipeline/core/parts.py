@@ -18,7 +18,7 @@ from pipeline.core.errors import PersonError, near_match
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOMS = (
     "dataset", "embedder", "splitter", "transform", "generator", "task", "baseline", "model",
-    "attack", "explainer", "detector", "verifier", "shrinker", "compressor", "exporter", "target", "logger",
+    "attack", "explainer", "detector", "verifier", "shrinker", "compressor", "exporter", "target", "logger", "plant",
 )  # fmt: skip
 LIBRARIES = (
     re.compile(r"albumentations\.[A-Z]\w*"),

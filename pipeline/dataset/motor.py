@@ -134,7 +134,11 @@ class MotorLoad:
     def pixels(self, unit: int, record: int) -> Pixels:
         """The record as its sensors give it: uint8 (rows x M, T, 1), 255 levels over each sensor's range."""
         noise_MT = generator(self.seed, "motor", "noise", unit, record).standard_normal((len(self.measured), self.samples))
+        return self.sensed(self.signals(unit, record), noise_MT)
+
+    def sensed(self, signals_MT: Floats, noise_MT: Floats) -> Pixels:
+        """What the sensors give of signals (in their units), with standard normal noise: uint8 (rows x M, T, 1)."""
         low_M1, high_M1 = (np.array([[self.ranges[name][end]] for name in self.measured]) for end in (0, 1))
-        share_MT = (self.signals(unit, record) - low_M1) / (high_M1 - low_M1) + self.noise * noise_MT
+        share_MT = (signals_MT - low_M1) / (high_M1 - low_M1) + self.noise * noise_MT
         level_MT = np.clip(np.rint(255 * share_MT), 0, 255).astype(np.uint8)
         return np.ascontiguousarray(np.repeat(level_MT, self.rows, axis=0)[:, :, None])

@@ -1,4 +1,4 @@
-"""Images to be answered: files, folders, archives, videos and cameras, one after the other, none of them read before its turn.
+"""Images to be answered: files, folders, archives, videos, cameras and streams, one after the other, none read before its turn.
 
 H height, W width, C channels.
 """
@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from pipeline.core.errors import PersonError
 from pipeline.images.geometry import Request
+from pipeline.serving.live import Newest, capture, check_stream, is_stream, shown
 from pipeline.source.archive import kind_of, unpack
 from pipeline.source.folder import files_below, is_image
 
@@ -30,18 +32,20 @@ class Input:
         name: for people: a path, or a video and the number of a frame.
         request: for `pipeline.images.pool.DecodePool`; None where it could not even be read.
         why: then.
+        arrived: s, of `time.perf_counter`, when a camera or stream gave it; None for what lay there before.
     """
 
     name: str
     request: Request | None
     why: str = ""
+    arrived: float | None = None
 
 
 class Inputs:
     """What a person named on the command line.
 
     Args:
-        words: files, folders, archives, videos, or `camera:0`.
+        words: files, folders, archives, videos, `camera:0`, or the address of a stream.
         scratch: an empty folder for what archives hold.
         every: of the frames of a video or camera, take each so-many-th.
         most: images in all; 0 for no limit.
@@ -52,6 +56,7 @@ class Inputs:
 
     def __init__(self, words: list[str], scratch: Path, *, every: int = 1, most: int = 0) -> None:
         self.every, self.most = every, most
+        self._cameras: list[Newest] = []
         self._sources: list[tuple[str, Any]] = []
         self._stack = ExitStack()
         for word in words:
@@ -69,10 +74,15 @@ class Inputs:
         known = len(counts) if all(counts) else 0
         return min(known, self.most) if self.most and known else known
 
+    @property
+    def missed(self) -> int:
+        """Frames of cameras and streams that came while the model was busy."""
+        return sum(camera.missed for camera in self._cameras)
+
     def __iter__(self) -> Iterator[Input]:
         given = 0
         for kind, where in self._sources:
-            for one in self._frames(*where) if kind == "video" else [self._file(*where)]:
+            for one in self._file(*where) if kind == "file" else self._frames(*where) if kind == "video" else self._live(*where):
                 yield one
                 given += 1
                 if given == self.most:
@@ -83,7 +93,12 @@ class Inputs:
             number = word.removeprefix(CAMERA)
             if not number.isdigit():
                 raise PersonError(f"{word}: a camera is named by its number, camera:0 for the first")
-            self._sources.append(("video", (int(number), word)))
+            self._sources.append(("live", (int(number), word)))
+            return
+        if is_stream(word):
+            check_stream(word)
+            whole = urlsplit(word).path.lower().endswith(VIDEOS)
+            self._sources.append(("video" if whole else "live", (word, shown(word))))
             return
         path = Path(word).expanduser()
         if path.is_dir():
@@ -92,7 +107,7 @@ class Inputs:
                 raise PersonError(f"{path} holds no image")
             self._sources += [("file", (path / name, str(path / name))) for name in found]
         elif not path.is_file():
-            raise PersonError(f"{path} is not there: name a file, a folder, an archive, a video or camera:0")
+            raise PersonError(f"{path} is not there: name a file, a folder, an archive, a video, camera:0 or a stream")
         elif path.suffix.lower() in VIDEOS:
             self._sources.append(("video", (str(path), str(path))))
         elif kind_of(path) is not None:
@@ -106,21 +121,31 @@ class Inputs:
         else:
             self._sources.append(("file", (path, str(path))))
 
-    def _file(self, path: Path, name: str) -> Input:
+    def _file(self, path: Path, name: str) -> Iterator[Input]:
         try:
-            if path.stat().st_size > FILE_MEGABYTES << 20:
-                return Input(name, None, f"more than {FILE_MEGABYTES} MB")
-            return Input(name, Request(path.read_bytes()))
+            large = path.stat().st_size > FILE_MEGABYTES << 20
+            yield Input(name, None, f"more than {FILE_MEGABYTES} MB") if large else Input(name, Request(path.read_bytes()))
         except OSError as error:
-            return Input(name, None, error.strerror or "cannot be read")
+            yield Input(name, None, error.strerror or "cannot be read")
 
-    def _frames(self, source: int | str, name: str) -> Iterator[Input]:
-        import cv2
+    def _live(self, source: int | str, name: str) -> Iterator[Input]:
+        """The newest frame whenever one is asked for."""
+        video = capture(source)
+        if not video.isOpened():
+            yield Input(name, None, "no such camera or stream, or none that OpenCV can read")
+            return
+        camera = self._stack.enter_context(Newest(video, every=self.every))
+        self._cameras.append(camera)
+        for frame in camera:
+            yield Input(f"{name}#{frame.number}", Request(frame.pixels_HWC), arrived=frame.arrived)
+        if not camera.taken:
+            yield Input(name, None, "a stream without a frame")
 
-        video = cv2.VideoCapture(source)
+    def _frames(self, source: str, name: str) -> Iterator[Input]:
+        video = capture(source)
         self._stack.callback(video.release)
         if not video.isOpened():
-            yield Input(name, None, "no video that OpenCV can read, or no such camera")
+            yield Input(name, None, "no video that OpenCV can read")
             return
         number = -1
         while True:

@@ -6,6 +6,7 @@ B batch, H height, W width, C channels.
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.core.record import Pixels
-from pipeline.images.decoding import Refused
+from pipeline.images.decoding import Refused, outcome
 from pipeline.images.pool import DecodePool
 from pipeline.serving.inputs import Input
 from pipeline.shipping.shipped import Answer, Shipped
@@ -31,16 +32,26 @@ class Tally:
         left_out: name and reason of each that could not be used.
         seconds: of each call of the model, per image.
         unknown: images that the detector calls unlike the training data.
+        ages: s, from the arrival of a live frame to its answer, decoding and waiting included.
     """
 
     answered: int = 0
     left_out: list[tuple[str, str]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     unknown: int = 0
+    ages: list[float] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
         """Milliseconds an image that this share of the calls stays below; NaN without a call."""
-        return float(np.percentile(self.seconds, 100 * share) * 1000) if self.seconds else float("nan")
+        return _milliseconds(self.seconds, share)
+
+    def age(self, share: float) -> float:
+        """Milliseconds from a live frame to its answer that this share of them stays below; NaN without one."""
+        return _milliseconds(self.ages, share)
+
+
+def _milliseconds(seconds: list[float], share: float) -> float:
+    return float(np.percentile(seconds, 100 * share) * 1000) if seconds else float("nan")
 
 
 def predictions(
@@ -61,7 +72,7 @@ def predictions(
     """
     waiting: list[tuple[Input, Pixels]] = []
     with DecodePool(shipped.decoder, **pool) as decoders:
-        for one, found in decoders.in_order((one, one.request) for one in inputs):
+        for one, found in _decoded(decoders, inputs):
             if found is None or isinstance(found, Refused):
                 tally.left_out.append((one.name, one.why if found is None else found.reason))
                 continue
@@ -73,12 +84,23 @@ def predictions(
             yield from _answered(shipped, waiting, tally, pictures)
 
 
+def _decoded(decoders: DecodePool, inputs: Iterable[Input]) -> Iterator[tuple[Input, Any]]:
+    """Each input with its pixels. Frames of a camera go one by one: a chunk of them would be old when it is full."""
+    for live, group in groupby(inputs, key=lambda one: one.arrived is not None):
+        if live:
+            yield from ((one, outcome(decoders.decoder, one.request)) for one in group if one.request is not None)
+        else:
+            yield from decoders.in_order((one, one.request) for one in group)
+
+
 def _answered(
     shipped: Shipped, waiting: list[tuple[Input, Pixels]], tally: Tally, pictures: Path | None
 ) -> Iterator[tuple[Input, Answer, float]]:  # fmt: skip
     began = time.perf_counter()
     answers = shipped.answer(np.stack([pixels_HWC for _, pixels_HWC in waiting]))
-    seconds = (time.perf_counter() - began) / len(waiting)
+    ended = time.perf_counter()
+    seconds = (ended - began) / len(waiting)
+    tally.ages += [ended - one.arrived for one, _ in waiting if one.arrived is not None]
     tally.seconds += [seconds] * len(waiting)
     for (one, pixels_HWC), answer in zip(waiting, answers, strict=True):
         if pictures is not None:

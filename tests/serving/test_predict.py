@@ -1,7 +1,11 @@
 """`python -m pipeline predict`: every kind of input, what is left out, and the time budget."""
 
 import csv
+import re
+import threading
+import time
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
@@ -98,3 +102,96 @@ def test_what_is_not_there_is_said(folder, tmp_path, capsys, monkeypatch, word, 
 def test_an_unknown_target_names_the_near_one(folder, images, capsys):
     assert main(["predict", str(images), "--model", str(folder), "--target", "onn"]) == 1
     assert "onnx" in capsys.readouterr().err
+
+
+class Camera(ThreadingHTTPServer):
+    """A network camera: `count` frames at `rate` a second, as Motion JPEG over HTTP."""
+
+    daemon_threads = True
+
+    def __init__(self, count, rate):
+        self.count, self.pause, self.asked = count, 1 / rate, []
+        super().__init__(("127.0.0.1", 0), Frames)
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+
+class Frames(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for number in range(self.server.count):
+            data = cv2.imencode(".jpg", np.full((32, 32, 3), 2 * number, np.uint8))[1].tobytes()
+            try:
+                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(data), data))
+            except OSError:  # nobody looks any more
+                return
+            time.sleep(self.server.pause)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A model that takes its time."""
+    from pipeline.shipping.shipped import Shipped
+
+    taken = Shipped.answer
+    return lambda seconds: monkeypatch.setattr(Shipped, "answer", lambda it, pixels: (time.sleep(seconds), taken(it, pixels))[1])
+
+
+def test_a_stream_is_answered_frame_by_frame_and_its_password_is_not_shown(folder, tmp_path, capsys):
+    with Camera(30, 60) as camera:
+        word = f"http://me:secret@127.0.0.1:{camera.server_port}/line.mjpg?token=abc"
+        assert main(["predict", word, "--model", str(folder), "--out", str(tmp_path / "t.csv"), "--budget-ms", "5000"]) == 0
+    names = [row["name"] for row in table(tmp_path / "t.csv")]
+    numbers = [int(name.rpartition("#")[2]) for name in names]
+    assert numbers == sorted(set(numbers))
+    said = capsys.readouterr()
+    assert "from the arrival of a frame to its answer" in said.out
+    missed = int(re.search(r"(\d+) frames came while", said.out).group(1))
+    assert missed + len(names) == 30
+    assert camera.asked == ["/line.mjpg?token=abc"]
+    assert not re.search("secret|token", said.out + said.err + (tmp_path / "t.csv").read_text())
+
+
+def test_a_model_slower_than_its_camera_answers_new_frames_and_misses_the_budget(folder, tmp_path, capsys, slow):
+    slow(0.06)
+    with Camera(60, 50) as camera:
+        words = [f"http://127.0.0.1:{camera.server_port}/line.mjpg", "--model", str(folder), "--out", str(tmp_path / "t.csv")]
+        assert main(["predict", *words, "--budget-ms", "40"]) == 4
+    said = capsys.readouterr().out
+    assert int(re.search(r"(\d+) frames came while", said).group(1)) > 20
+    age = float(re.search(r"to its answer: median ([\d.]+) ms", said).group(1))
+    assert 60 < age < 600, "in a queue of frames the median would be over a second"
+
+
+def test_a_camera_without_an_end_stops_after_its_seconds(folder, tmp_path):
+    began = time.monotonic()
+    with Camera(10_000, 50) as camera:
+        words = [f"http://127.0.0.1:{camera.server_port}/", "--seconds", "0.5", "--model", str(folder), "--out", str(tmp_path / "t.csv")]
+        assert main(["predict", *words]) == 0
+    assert time.monotonic() - began < 30
+    assert table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("word", ["file:///etc/passwd", "ftp://host/a.mjpg", "http:///a.mjpg", "concat://a|b"])
+def test_other_addresses_are_refused(folder, tmp_path, capsys, word):
+    assert main(["predict", word, "--model", str(folder), "--out", str(tmp_path / "t.csv")]) == 1
+    assert "rtsp://camera/stream" in capsys.readouterr().err
+
+
+def test_a_stream_that_nobody_sends_is_listed(folder, tmp_path, capsys):
+    with Camera(0, 1) as camera:
+        port = camera.server_port
+    assert main(["predict", f"http://127.0.0.1:{port}/a.mjpg", "--model", str(folder), "--out", str(tmp_path / "t.csv")]) == 1
+    assert "no such camera or stream" in capsys.readouterr().err
