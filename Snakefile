@@ -2,18 +2,27 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
+from pipeline.cluster import place, resources
 from pipeline.core.dag import read_stages
 
 ASKED = ".snakemake/asked"  # one marker a stage, valid for one invocation only
 if workflow.is_main_process:
     shutil.rmtree(ASKED, ignore_errors=True)
+    if config.get("cluster") == "slurm":
+        place.offer(Path.cwd())
+else:  # what a cluster sends before it takes the machine away is the stage's affair; programs started here inherit this
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 # `python` in dvc.yaml and `dvc` below are those of the environment that Snakemake runs in, whether or not it is activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 STAGES = read_stages(Path.cwd())
+# In a job of Slurm the same DVC command runs inside `python -m pipeline job`, which knows what to do when the job is cut short.
+RUN = "exec python -m pipeline job" if "SLURM_JOB_ID" in os.environ else "dvc --wait-for-lock repro --quiet --single-item"
 
 
 rule all:
@@ -32,9 +41,10 @@ for name, stage in STAGES.items():
         output:
             touch(f"{ASKED}/{name}"),
         params:
-            stage=name,
+            run=RUN,
+            stage=resources.words(stage, config, threads=stage.resources.get("threads", 1)) if RUN.startswith("exec") else name,
         threads: stage.resources.get("threads", 1)
         resources:
-            **stage.resources.get("resources", {}),
+            **resources.asked(stage, config),
         shell:
-            "dvc --wait-for-lock repro --quiet --single-item {params.stage}"
+            "{params.run} {params.stage}"
