@@ -14,12 +14,16 @@ if workflow.is_main_process:
 # `python` in dvc.yaml and `dvc` below are those of the environment that Snakemake runs in, whether or not it is activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 STAGES = read_stages(Path.cwd())
+WANTED = [f"{ASKED}/{name}" for name in STAGES]
+if config.get("study"):  # `snakemake --config study=NAME`: a matrix of conf/study instead of this workspace
+
+    include: "pipeline/study/rules.smk"
 
 
 rule all:
     default_target: True
     input:
-        [f"{ASKED}/{name}" for name in STAGES],
+        WANTED,
 
 
 for name, stage in STAGES.items():
