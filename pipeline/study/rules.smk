@@ -13,10 +13,10 @@ except PersonError as error:
     raise WorkflowError(f"error: {error}") from None
 BOOK, PLANNED = STUDIED.book, STUDIED.plan
 WANTED = STUDIED.wanted()
-if workflow.is_main_process:  # a failed cell does not stop the rest; the study's own lock stands for Snakemake's
-    workflow.execution_settings.keep_going = True
-    workflow.execution_settings.lock = False
-    workflow.execution_settings.ignore_incomplete = True
+
+
+onstart:
+    workflow.scheduler.keepgoing = True  # a failed cell does not stop the rest, whatever the profile says
 
 
 onsuccess:
