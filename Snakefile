@@ -22,13 +22,17 @@ else:  # what a cluster sends before it takes the machine away is the stage's af
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 STAGES = read_stages(Path.cwd())
 # In a job of Slurm the same DVC command runs inside `python -m pipeline job`, which knows what to do when the job is cut short.
-RUN = "exec python -m pipeline job" if "SLURM_JOB_ID" in os.environ else "dvc --wait-for-lock repro --quiet --single-item"
+IN_JOB = "SLURM_JOB_ID" in os.environ
+WANTED = [f"{ASKED}/{name}" for name in STAGES]
+if config.get("study"):  # `snakemake --config study=NAME`: a matrix of conf/study instead of this workspace
+
+    include: "pipeline/study/rules.smk"
 
 
 rule all:
     default_target: True
     input:
-        [f"{ASKED}/{name}" for name in STAGES],
+        WANTED,
 
 
 for name, stage in STAGES.items():
@@ -41,10 +45,10 @@ for name, stage in STAGES.items():
         output:
             touch(f"{ASKED}/{name}"),
         params:
-            run=RUN,
-            stage=resources.words(stage, config, threads=stage.resources.get("threads", 1)) if RUN.startswith("exec") else name,
+            stage=name,
+            words=resources.words(stage, config, threads=stage.resources.get("threads", 1)),
         threads: stage.resources.get("threads", 1)
         resources:
             **resources.asked(stage, config),
         shell:
-            "{params.run} {params.stage}"
+            "exec python -m pipeline job {params.words}" if IN_JOB else "dvc --wait-for-lock repro --quiet --single-item {params.stage}"

@@ -27,7 +27,8 @@ def facts(job: str) -> dict[str, str]:
 
 def _scontrol(*words: str) -> tuple[int, str]:
     try:
-        done = subprocess.run([shutil.which("scontrol") or "scontrol", *words], capture_output=True, text=True, check=False, timeout=60)
+        program = shutil.which("scontrol") or "scontrol"
+        done = subprocess.run([program, *words], capture_output=True, text=True, check=False, timeout=60)
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         return 1, str(error)
     return done.returncode, " ".join((done.stdout if done.returncode == 0 else done.stderr).split())

@@ -24,10 +24,11 @@ from pipeline.core.launch import die_with_parent
 
 EXAMPLES = """examples:
   python -m pipeline job train                                one stage, here; what Snakemake's Slurm jobs call
-  sbatch --signal=USR1@90 --requeue --wrap "python -m pipeline job train"
+  sbatch --signal=USR1@90 --requeue --wrap "srun python -m pipeline job train"
   sbatch --nodes=2 --ntasks-per-node=1 --signal=USR1@90 --requeue --wrap "python -m pipeline job train --nodes 2"
 """
 PERIOD_SECONDS = 0.2  # between two looks
+CELLS = ".run/study"  # <study>/<cell> is a workspace
 REPEAT_SECONDS = 5.0  # between two tellings: a stage that is still importing does not listen yet
 KILLED = re.compile(r"exited with (?:-9|137)\b")
 AGAIN = re.compile(rf"exited with {CODE}\b")
@@ -47,17 +48,18 @@ def main(argv: list[str]) -> int:
         raise PersonError(f"{stage.name} runs on one process: leave out --nodes and --tasks-per-node")
     if options.nodes * options.tasks_per_node > 1:
         environment.setdefault("PIPELINE_LAUNCH", _launcher(options))
-    before = requeue.newest_step(root, stage.name)
-    code, said = _repro(stage.name, environment)
+    workspace = root / CELLS / options.study / options.cell if options.study else root
+    before = requeue.newest_step(workspace, stage.name)
+    code, said = _run(_words(options), environment)
     if code == 0:
         return 0
-    if AGAIN.search(said):
-        print(f"{stage.name}: {requeue.go_back(root, stage.name, before=before)}", file=sys.stderr)
+    if code == CODE or AGAIN.search(said):
+        print(f"{stage.name}: {requeue.go_back(workspace, stage.name, before=before)}", file=sys.stderr)
         return CODE
     if KILLED.search(said):
-        asked = os.environ.get("SLURM_MEM_PER_NODE", "")
+        asked = f" (the job asked for {size} MB)" if (size := os.environ.get("SLURM_MEM_PER_NODE")) else ""
         print(
-            f"{stage.name} was killed (SIGKILL), most often for want of memory{f' (the job asked for {asked} MB)' * bool(asked)}; "
+            f"{stage.name} was killed (SIGKILL), most often for want of memory{asked}; "
             f"raise mem_mb of {stage.name} under meta in dvc.yaml, or let Snakemake try again with more (--retries)",
             file=sys.stderr,
         )
@@ -72,7 +74,18 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=1, help="machines that a training runs on, by srun inside this job (1)")
     parser.add_argument("--tasks-per-node", type=int, default=1, help="processes on each of them (1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU cores of each process (1)")
-    return parser.parse_args(argv)
+    parser.add_argument("--study", default="", help="of conf/study, whose cell this stage is part of; with --cell")
+    parser.add_argument("--cell", default="", help="of that study")
+    options = parser.parse_args(argv)
+    if bool(options.study) != bool(options.cell):
+        parser.error("--study and --cell belong together")
+    return options
+
+
+def _words(options: argparse.Namespace) -> list[str]:
+    if options.study:
+        return [sys.executable, "-m", "pipeline", "study", "job", options.study, options.cell, options.stage]
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", options.stage]
 
 
 def _launcher(options: argparse.Namespace) -> str:
@@ -82,8 +95,8 @@ def _launcher(options: argparse.Namespace) -> str:
     )
 
 
-def _repro(stage: str, environment: dict[str, str]) -> tuple[int, str]:
-    """Run DVC on one stage; signals reach the stage and leave DVC alone. Returns DVC's exit code and its last errors."""
+def _run(words: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Run DVC; signals reach the stage below it and leave DVC alone. Returns the exit code and the last errors."""
     told: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
@@ -91,7 +104,6 @@ def _repro(stage: str, environment: dict[str, str]) -> tuple[int, str]:
 
     for number in SIGNALS:
         signal.signal(number, note)
-    words = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", stage]
     process = subprocess.Popen(
         words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_deaf  # noqa: PLW1509 - one thread
     )
