@@ -2,24 +2,41 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
+from pipeline.cluster import place, resources
 from pipeline.core.dag import read_stages
 
 ASKED = ".snakemake/asked"  # one marker a stage, valid for one invocation only
+KEPT = ".snakemake/markers"  # where a profile without a shared working folder keeps them
+# A pod begins in a folder of its own: `workspace` of the profile says where the repository is mounted.
+ROOT = Path.cwd() if workflow.is_main_process else Path(config.get("workspace", Path.cwd()))
 if workflow.is_main_process:
     shutil.rmtree(ASKED, ignore_errors=True)
+    shutil.rmtree(KEPT, ignore_errors=True)
+    if config.get("cluster") == "slurm" and not workflow.dryrun:
+        place.offer(ROOT)
+else:  # what a cluster sends before it takes the machine away is the stage's affair; programs started here inherit this
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 # `python` in dvc.yaml and `dvc` below are those of the environment that Snakemake runs in, whether or not it is activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-STAGES = read_stages(Path.cwd())
+STAGES = read_stages(ROOT)
+# In a job of Slurm the same DVC command runs inside `python -m pipeline job`, which knows what to do when the job is cut short.
+IN_JOB = "SLURM_JOB_ID" in os.environ
+WANTED = [f"{ASKED}/{name}" for name in STAGES]
+if config.get("study"):  # `snakemake --config study=NAME`: a matrix of conf/study instead of this workspace
+
+    include: "pipeline/study/rules.smk"
 
 
 rule all:
     default_target: True
     input:
-        [f"{ASKED}/{name}" for name in STAGES],
+        WANTED,
 
 
 for name, stage in STAGES.items():
@@ -33,8 +50,11 @@ for name, stage in STAGES.items():
             touch(f"{ASKED}/{name}"),
         params:
             stage=name,
+            words=resources.words(stage, config, threads=stage.resources.get("threads", 1)),
+            root=ROOT,
         threads: stage.resources.get("threads", 1)
         resources:
-            **stage.resources.get("resources", {}),
+            **resources.asked(stage, config),
         shell:
-            "dvc --wait-for-lock repro --quiet --single-item {params.stage}"
+            "cd {params.root:q}; "
+            + ("exec python -m pipeline job {params.words}" if IN_JOB else "dvc --wait-for-lock repro --quiet --single-item {params.stage}")

@@ -21,9 +21,9 @@ from pipeline.core.artifact import read_json, write_json
 from pipeline.core.dag import read_params
 from pipeline.core.errors import PersonError
 from pipeline.search import repeats
+from pipeline.search.alone import alone
 from pipeline.search.compare import FEWEST, Candidate, Estimate, compare, estimate, overlap_of
 from pipeline.search.conduct import FIXED, STUDIES
-from pipeline.search.journal import alone
 from pipeline.search.lane import Lane, Lanes, published
 from pipeline.search.objective import directions, shipped
 from pipeline.search.planning import Cell, Planner

@@ -14,9 +14,9 @@ from pipeline.command.review import has_display
 from pipeline.core.artifact import read_json
 from pipeline.core.errors import PersonError
 from pipeline.search import compare, page, repeats, space
+from pipeline.search.alone import alone
 from pipeline.search.conduct import Conductor
 from pipeline.search.halving import COMPLETE, FAILED, STOPPED, Trial
-from pipeline.search.journal import alone
 from pipeline.search.keep import keep
 from pipeline.search.lane import Lane, Lanes, published
 from pipeline.search.planning import Cell, jobs

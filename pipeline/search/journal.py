@@ -4,11 +4,9 @@ One process has a study at a time. Its lock is the kernel's and falls with the p
 before the journal is opened, because Optuna would append to it and then read neither.
 """
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,22 +121,6 @@ class Journal:
     def _id(self, trial: Trial) -> int:
         study = self.storage.get_study_id_from_name("study")
         return self.storage.get_trial_id_from_study_id_trial_number(study, trial.number)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Have the study for this process alone.
-
-    Raises:
-        PersonError: another process has it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise PersonError(f"another process runs the study {folder.name}: wait for it, or end it") from error
-        yield
 
 
 def mend(path: Path) -> None:

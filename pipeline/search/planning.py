@@ -92,13 +92,14 @@ class Planner:
         made: dict[str, str] = {}
         for name, stage in self.stages.items():
             read = {key: config[key] for key in stage.keys if key in config}
-            code[name] = self._code(name, read)
+            code[name] = self.code(name, read)
             above = {keyword: made.get(path, self.source) for keyword, path in stage.inputs.items()}
             facts = json.dumps([name, read, code[name], above], sort_keys=True)
             made[stage.out] = digests[name] = hashlib.sha256(facts.encode()).hexdigest()[:24]
         return Cell((*overrides, *point(params or {})), {**config, "code": code}, digests)
 
-    def _code(self, name: str, read: Mapping[str, Any]) -> dict[str, Any]:
+    def code(self, name: str, read: Mapping[str, Any]) -> dict[str, Any]:
+        """Fingerprint of a stage's code beside these keys; worked out once for the parts that they name."""
         key = (name, tuple(sorted(set(targets(dict(read))))))
         if key not in self.codes:
             self.codes[key] = fingerprint(self.root / "pipeline", name, dict(read))

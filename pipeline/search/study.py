@@ -108,16 +108,12 @@ def read_study(root: Path, word: str, *, extra: Sequence[str] = (), changes: Map
     Raises:
         PersonError: no such file, or a key or value that it cannot have.
     """
-    path = _path(root, word)
-    try:
-        node = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # a plain reader takes 1e-4 for a text
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise PersonError(f"{path} is not YAML: {first.strip()}") from error
-    if not isinstance(node, dict):
-        raise PersonError(f"{path} must be a mapping with the keys experiment, space and trials")
-    asked: dict[str, Any] = {str(key): value for key, value in node.items()} | dict(changes or {})
-    _check(asked, root / "conf" / "schema.yaml", path)
+    path = locate(root, word)
+    node = load(path)
+    if "matrix" in node:
+        raise PersonError(f"{path.name} is a matrix of cells, not a search: run  python -m pipeline study run {word}")
+    asked = node | dict(changes or {})
+    check(asked, root / "conf" / "schema.yaml", path, rule="study")
     space = read_space(asked["space"])
     sampler = Sampler(**asked.get("sampler", {}))
     return Study(
@@ -128,7 +124,12 @@ def read_study(root: Path, word: str, *, extra: Sequence[str] = (), changes: Map
     )  # fmt: skip
 
 
-def _path(root: Path, word: str) -> Path:
+def locate(root: Path, word: str) -> Path:
+    """The file of a study, by its name in conf/study or its own path.
+
+    Raises:
+        PersonError: there is none; with the near match.
+    """
     given = Path(word)
     if given.suffix in {".yaml", ".yml"}:
         if not given.is_file():
@@ -141,10 +142,37 @@ def _path(root: Path, word: str) -> Path:
     return path
 
 
-def _check(asked: dict[str, Any], schema: Path, path: Path) -> None:
+def load(path: Path) -> dict[str, Any]:
+    """Read a study's file.
+
+    Raises:
+        PersonError: it is not YAML, or no mapping.
+    """
+    try:
+        node = OmegaConf.to_container(OmegaConf.load(path), resolve=False)  # a plain reader takes 1e-4 for a text
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise PersonError(f"{path} is not YAML: {first.strip()}") from error
+    if not isinstance(node, dict):
+        raise PersonError(f"{path} must be a mapping with the keys experiment, space and trials, or with the key matrix")
+    return {str(key): value for key, value in node.items()}
+
+
+def check(asked: Mapping[str, Any], schema: Path, path: Path, *, rule: str) -> None:
+    """Hold a study's keys and values against a rule of conf/schema.yaml.
+
+    Args:
+        asked: what was read.
+        schema: conf/schema.yaml.
+        path: of the study, for the message.
+        rule: a name below `$defs`.
+
+    Raises:
+        PersonError: an unknown key or a value that it cannot have.
+    """
     rules = yaml.safe_load(schema.read_text(encoding="utf-8"))
-    rule = {**rules["$defs"]["study"], "$defs": rules["$defs"]}
-    errors = sorted(jsonschema.Draft202012Validator(rule).iter_errors(asked), key=lambda e: list(map(str, e.absolute_path)))
+    whole = {**rules["$defs"][rule], "$defs": rules["$defs"]}
+    errors = sorted(jsonschema.Draft202012Validator(whole).iter_errors(asked), key=lambda e: list(map(str, e.absolute_path)))
     if not errors:
         return
     error = errors[0]

@@ -4,7 +4,8 @@ import pytest
 
 from pipeline.core.errors import PersonError
 from pipeline.search.halving import COMPLETE, FAILED, OPEN, STOPPED
-from pipeline.search.journal import NAME, Journal, alone, mend
+from pipeline.search.alone import alone
+from pipeline.search.journal import NAME, Journal, mend
 from pipeline.search.space import read_space
 
 DIMENSIONS = read_space({"lr": {"low": 1e-4, "high": 1.0, "log": True}, "model": ["mlp", "resnet"]})

@@ -1,0 +1,164 @@
+"""What one job of a study does: run one stage in its cell by DVC, or finish a cell and keep it as a DVC experiment."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.core.artifact import MANIFEST
+from pipeline.core.dag import read_stages
+from pipeline.core.errors import PersonError
+from pipeline.core.launch import die_with_parent
+from pipeline.study.book import Book, Planned, read
+from pipeline.study.plan import Cell, job_name
+from pipeline.study.results import facts_of, forward_looks
+from pipeline.study.worktree import prepare
+
+AGAIN = 75  # a stage was asked to end and can be continued: the same command goes on where it stopped
+RAN = "Running stage '{}'"
+FIRST_WORDS = ("error: ", "ERROR: ")
+
+
+def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
+    """Have a stage's output in a cell: restored where DVC's run-cache has it, made where it has not.
+
+    Returns:
+        0; 75 where the stage was asked to end and can be continued; 1 where it failed, with the reason written down.
+
+    Raises:
+        PersonError: no such study or cell.
+    """
+    book = Book(root, study)
+    plan = book.plan()
+    here = _cell(plan, cell)
+    job = job_name(stage, here.digests[stage])
+    began = time.monotonic()
+    folder = prepare(book, here, plan.facts)
+    log = book.log(f"{cell}-{stage}")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    with book.hold(f"restore-{cell}"):
+        code = _repro(folder, _absent(book, plan, here, plan.above(stage)), log, study)
+    code = code or _repro(folder, [stage], log, study)
+    text = log.read_text(encoding="utf-8", errors="replace")
+    out = _outputs(folder).get(stage)
+    if code or out is None:
+        return _fail(book, job, text, cell=cell, stage=stage)
+    ran = RAN.format(stage) in text
+    book.failed(job).unlink(missing_ok=True)
+    seconds = round(time.monotonic() - began, 1)
+    book.write(book.done(job), {"md5": out, "cell": cell, "stage": stage, "ran": ran, "seconds": seconds})
+    said = next((line for line in text.splitlines() if re.match(rf"{stage} +\d", line)), "")
+    _say(f"{cell}: {said.strip() or f'{stage} restored'}")
+    return 0
+
+
+def finish(root: Path, study: str, cell: str) -> int:
+    """Restore whatever a cell does not hold yet, note what it came to, and keep it as a DVC experiment.
+
+    Raises:
+        PersonError: no such study or cell, or DVC refused.
+    """
+    book = Book(root, study)
+    plan = book.plan()
+    here = _cell(plan, cell)
+    folder = prepare(book, here, plan.facts)
+    log = book.log(f"{cell}-finish")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    with book.hold(f"restore-{cell}"):
+        if _repro(folder, _absent(book, plan, here, plan.stages), log, study):
+            return _fail(book, cell, log.read_text(encoding="utf-8", errors="replace"), cell=cell, stage="restore")
+    name = experiment_name(study, cell)
+    with book.hold("experiments", root=True):
+        forward_looks(root, folder)
+        _dvc(folder, "exp", "save", "--force", "--name", name, *plan.stages, log=log, study=study)
+    book.failed(cell).unlink(missing_ok=True)
+    book.write(book.finished(cell), {"digests": here.digests, "experiment": name, **facts_of(folder, plan.stages)})
+    _say(f"{cell}: finished, DVC experiment {name}")
+    return 0
+
+
+def experiment_name(study: str, cell: str) -> str:
+    """Of a cell, for `dvc exp show`."""
+    return f"{study}-{cell}"
+
+
+def _cell(plan: Planned, name: str) -> Cell:
+    if name not in plan.cells:
+        raise PersonError(f"the study has no cell {name!r}; it has {', '.join(list(plan.cells)[:20])}")
+    return plan.cells[name]
+
+
+def _absent(book: Book, plan: Planned, cell: Cell, stages: Sequence[str]) -> list[str]:
+    """Stages whose output the workspace does not hold as the jobs of the study made it."""
+    there = _outputs(book.cell(cell.name))
+    outs = {name: stage.out for name, stage in read_stages(book.cell(cell.name)).items()}
+    absent = []
+    for stage in stages:
+        note = read(book.done(job_name(stage, cell.digests[stage])))
+        whole = (book.cell(cell.name) / outs[stage] / MANIFEST).is_file()
+        if note is None or there.get(stage) != note.get("md5") or not whole:
+            absent.append(stage)
+    return absent
+
+
+def _outputs(folder: Path) -> dict[str, str]:
+    """Stage -> hash of its output, as the workspace's lock file has it."""
+    path = folder / "dvc.lock"
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: str(stage["outs"][0]["md5"]) for name, stage in (found or {}).get("stages", {}).items()}
+
+
+def _repro(folder: Path, stages: Sequence[str], log: Path, study: str) -> int:
+    if not stages:
+        return 0
+    return _run(folder, ["--wait-for-lock", "repro", "--single-item", *stages], log, study)
+
+
+def _dvc(folder: Path, *words: str, log: Path, study: str) -> None:
+    if _run(folder, list(words), log, study):
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        raise PersonError(f"dvc {' '.join(words[:2])} failed in {folder.name}: {_reason(lines)}")
+
+
+def _run(folder: Path, words: list[str], log: Path, study: str) -> int:
+    """Run DVC in a cell with this interpreter; it ends with this process."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    group = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", study)}
+    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **group}
+    with log.open("ab") as file:
+        return subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, stdout=file, stdin=subprocess.DEVNULL,
+                              stderr=subprocess.STDOUT, check=False, preexec_fn=die_with_parent).returncode  # noqa: PLW1509  # fmt: skip
+
+
+def _fail(book: Book, job: str, text: str, *, cell: str, stage: str) -> int:
+    """Write down why; a stage that was asked to end has not failed."""
+    if f"exited with {AGAIN}" in text:
+        _say(f"{cell}: {stage} was asked to end; the same command goes on where it stopped")
+        return AGAIN
+    reason = _reason(text.splitlines())
+    facts: Mapping[str, Any] = {"cell": cell, "stage": stage, "reason": reason, "log": str(book.log(f"{cell}-{stage}").name)}
+    book.write(book.failed(job), facts)
+    _say(f"{cell}: {stage} failed: {reason}")
+    return 1
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """What a stage said last of its failure, or else DVC."""
+    for start in FIRST_WORDS:
+        found = [line[len(start) :] for line in lines if line.startswith(start)]
+        if found:
+            return " ".join(found[-1].split())[:400]
+    return " ".join((lines or ["it said nothing"])[-1].split())[:400]
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
