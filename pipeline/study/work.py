@@ -96,7 +96,7 @@ def _cell(plan: Planned, name: str) -> Cell:
     return plan.cells[name]
 
 
-def _absent(book: Book, plan: Planned, cell: Cell, stages: Sequence[str]) -> list[str]:
+def _absent(book: Book, cell: Cell, stages: Sequence[str]) -> list[str]:
     """Stages whose output the workspace does not hold as the jobs of the study made it."""
     there = _outputs(book.cell(cell.name))
     outs = {name: stage.out for name, stage in read_stages(book.cell(cell.name)).items()}
@@ -134,8 +134,9 @@ def _run(folder: Path, words: list[str], log: Path, study: str) -> int:
     group = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", study)}
     environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **group}
     with log.open("ab") as file:
-        return subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, stdout=file, stdin=subprocess.DEVNULL,
-                              stderr=subprocess.STDOUT, check=False, preexec_fn=die_with_parent).returncode  # noqa: PLW1509  # fmt: skip
+        done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL,  # noqa: PLW1509
+                              stdout=file, stderr=subprocess.STDOUT, check=False, preexec_fn=die_with_parent)  # fmt: skip
+    return done.returncode
 
 
 def _fail(book: Book, job: str, text: str, *, cell: str, stage: str) -> int:
