@@ -39,12 +39,13 @@ def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
     here = _cell(plan, cell)
     job = job_name(stage, here.digests[stage])
     began = time.monotonic()
-    folder = prepare(book, here, plan.facts)
-    log = book.log(f"{cell}-{stage}")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_bytes(b"")
+    log = _log(book, f"{cell}-{stage}")
+    try:
+        folder = prepare(book, here, plan.facts)
+    except PersonError as error:
+        return _fail(book, job, f"error: {error}", cell=cell, stage=stage)
     with book.hold(f"restore-{cell}"):
-        code = _repro(folder, _absent(book, plan, here, plan.above(stage)), log, study)
+        code = _repro(folder, _absent(book, here, plan.above(stage)), log, study)
     code = code or _repro(folder, [stage], log, study)
     text = log.read_text(encoding="utf-8", errors="replace")
     out = _outputs(folder).get(stage)
@@ -69,12 +70,10 @@ def finish(root: Path, study: str, cell: str) -> int:
     plan = book.plan()
     here = _cell(plan, cell)
     folder = prepare(book, here, plan.facts)
-    log = book.log(f"{cell}-finish")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_bytes(b"")
+    log = _log(book, f"{cell}-finish")
     with book.hold(f"restore-{cell}"):
-        if _repro(folder, _absent(book, plan, here, plan.stages), log, study):
-            return _fail(book, cell, log.read_text(encoding="utf-8", errors="replace"), cell=cell, stage="restore")
+        if _repro(folder, _absent(book, here, plan.stages), log, study):
+            return _fail(book, cell, log.read_text(encoding="utf-8", errors="replace"), cell=cell, stage="finish")
     name = experiment_name(study, cell)
     with book.hold("experiments", root=True):
         forward_looks(root, folder)
@@ -88,6 +87,14 @@ def finish(root: Path, study: str, cell: str) -> int:
 def experiment_name(study: str, cell: str) -> str:
     """Of a cell, for `dvc exp show`."""
     return f"{study}-{cell}"
+
+
+def _log(book: Book, name: str) -> Path:
+    """An empty log."""
+    log = book.log(name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    return log
 
 
 def _cell(plan: Planned, name: str) -> Cell:
@@ -134,7 +141,7 @@ def _run(folder: Path, words: list[str], log: Path, study: str) -> int:
     group = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", study)}
     environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **group}
     with log.open("ab") as file:
-        done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL,  # noqa: PLW1509
+        done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
                               stdout=file, stderr=subprocess.STDOUT, check=False, preexec_fn=die_with_parent)  # fmt: skip
     return done.returncode
 
