@@ -263,15 +263,16 @@ def corrupted(root, work):
         for keep in (True, False):
             for kind in ("file", "directory", "file", "file" if how == "remove" else "run"):
                 one, other = draw.sample(kinds[kind], 2)
-                twin = dry.copy(work / str(len(rows)))
-                at, another = (twin.root / path.relative_to(dry.root) for path in (one, other))
-                corrupt(at, how, keep=keep, other=another)
-                alone = _served(twin, whole)
+                alone, twin = (dry.copy(work / f"{len(rows)}-{name}") for name in ("alone", "verified"))
+                for copy in (alone, twin):  # DVC mends some of it by itself, so each is asked on a copy of its own
+                    at, another = (copy.root / path.relative_to(dry.root) for path in (one, other))
+                    corrupt(at, how, keep=keep, other=another)
                 said = twin.call("pipeline", "verify", "--deep", check=False)
                 name = str(at.relative_to(twin.cache)) if how != "remove" else at.parent.name + at.name
-                rows.append((f"{how} {kind}{', time and mode kept' if keep else ''}", alone, said.returncode == 1 and name in said.stdout,
-                             _served(twin, whole)))  # fmt: skip
-                shutil.rmtree(twin.root)
+                rows.append((f"{how} {kind}{', time and mode kept' if keep else ''}", _served(alone, whole),
+                             said.returncode == 1 and name in said.stdout, _served(twin, whole)))  # fmt: skip
+                for copy in (alone, twin):
+                    shutil.rmtree(copy.root)
     return rows
 
 
