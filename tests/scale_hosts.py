@@ -192,14 +192,15 @@ def killed_and_recovered(root, log, *, times):
         text = list(texts)[killed % 2]
         (dry.root / "data" / "raw" / "one.txt").write_text(text)
         dry.wipe()
-        shutil.rmtree(dry.cache / "runs" if killed % 4 < 2 else dry.cache)  # or everything would be restored
-        (dry.root / "dvc.lock").unlink()
+        shutil.rmtree(dry.cache / "runs" if killed % 4 < 2 else dry.cache, ignore_errors=True)  # or everything would be restored
+        (dry.root / "dvc.lock").unlink(missing_ok=True)
         log.write_bytes(b"")
         process = dry.start("snakemake", "-c2", log=log, DRY_SECONDS="0.6")
         while process.poll() is None and b"rule a:" not in log.read_bytes():
             time.sleep(0.05)
         time.sleep(moments.uniform(0.0, 8.0))
         if process.poll() is not None:
+            assert process.returncode == 0, f"it ended by itself: {log.read_text(errors='replace')[-2000:]}"
             continue
         kill_group(process)
         killed += 1
@@ -211,6 +212,9 @@ def killed_and_recovered(root, log, *, times):
             troubles.append(f"kill {killed}: visible whole {whole}, exit {done.returncode}: {(done.stdout + done.stderr)[-600:]}")
     left = [path.name for path in (dry.root / "data").iterdir() if path.suffix in {".partial", ".old"}]
     return killed, recovered, troubles + [f"left behind: {left}"] * bool(left)
+
+
+TOLD = ("another snakemake runs in this folder", "Unable to acquire lock", "is busy", "missing data")
 
 
 def side_by_side(root, logs, *, times):
@@ -235,8 +239,8 @@ def side_by_side(root, logs, *, times):
             if code == 0:
                 fates.append("ended well")
             else:
-                clear = "another snakemake runs in this folder" in text or "Unable to acquire lock" in text or "is busy" in text
-                fates.append("was told" if clear else f"failed: {text[-800:]}")
+                told = [line for line in text.splitlines() if line.lower().startswith("error:") and any(word in line for word in TOLD)]
+                fates.append(f"was told: {told[0][:90]}" if told else f"failed: {text[-3000:]}")
         again = dry.call("dvc", "repro", check=False)
         same = again.returncode == 0 and dry.content() == whole and dry.visible_is_whole()
         corrupt_ += not same or dry.call("pipeline", "verify", "--deep", check=False).returncode != 0

@@ -48,13 +48,13 @@ def examine(root: Path, *, leave: bool = False) -> Finding:
     entries = len(runs.entries(cache))
     rotten = [*scan.rotten, *runs.rotten(cache)]
     outputs = lost.named(root)
-    finding = Finding([f"cache: {len(scan.whole)} objects ({scan.size / 1e6:.0f} MB) and {entries} runs were read in {cache}"])
+    finding = Finding([f"cache: {len(scan.whole)} objects ({scan.size / 1e6:.0f} MB), {entries} runs, read in {cache}"])
     said = _described(rotten, lost.users(outputs, scan))
     gone = [f"{path}  {oid}" for oid, path in lost.lost(outputs, scan)]
     unseen = [f"{path}  ({name})" for name, path in changes(root)]
     away = "" if leave else quarantine(cache, rotten)
     finding.add("rotten in the cache:", said, _advice(away))
-    finding.add("named and not in this cache:", gone, "bring it from a remote:  dvc pull --run-cache    or make it again:  dvc repro")
+    finding.add("named and not in this cache:", gone, "from a remote:  dvc pull --run-cache    or make it again:  dvc repro")
     finding.add(
         "changed behind its size and time, which DVC goes by and does not see:", unseen,
         "take the change:  find PATH -type f -exec touch {} + && dvc repro    or undo it: remove PATH and  dvc checkout",
@@ -87,8 +87,9 @@ def quarantine(cache: Path, rotten: list[Rot]) -> str:
             continue
         except OSError as error:
             raise PersonError(
-                f"{len(rotten) - moved} of {len(rotten)} rotten files stay in {cache}, where DVC will serve them ({error.strerror}): "
-                f"the first is {rot.path}; mend the access, or have the cache's owner run  python -m pipeline verify --deep"
+                f"{len(rotten) - moved} of {len(rotten)} rotten files stay in {cache}, where DVC will serve them "
+                f"({error.strerror}); "
+                f"the first is {rot.path}: mend the access, or have the owner of the cache run  python -m pipeline verify --deep"
             ) from error
     return str(folder) if moved else ""
 
@@ -104,7 +105,7 @@ def _described(rotten: list[Rot], users: dict[str, list[lost.Named]]) -> list[st
 
 def _advice(away: str) -> str:
     if not away:
-        return "nothing was moved: DVC will serve what it can read of this; run again without --leave as someone who may write there"
+        return "nothing was moved, so DVC will serve what it can read of this: run again without --leave"
     return (
         f"moved to {away}, so that DVC cannot serve it. Whole copies come  from a remote: dvc pull --run-cache    "
         "or from a stage that is whole above: dvc commit --force STAGE    or by another run: dvc repro"

@@ -65,4 +65,5 @@ def lost(outputs: list[Named], found: Scan) -> list[tuple[str, str]]:
     for tree, files in found.trees.items():
         for oid, relative in files:
             names.setdefault(oid, f"{relative} of a directory of another commit ({tree[:8]})")
-    return sorted(((oid, name) for oid, name in names.items() if oid not in found.whole and oid not in gone), key=lambda it: it[1])
+    missing = [(oid, name) for oid, name in names.items() if oid not in found.whole and oid not in gone]
+    return sorted(missing, key=lambda item: item[1])

@@ -86,9 +86,9 @@ def _listed(cache: Path, below: Path) -> Iterator[tuple[Path, str]]:
     """Objects under a folder of the cache: path relative to the cache, and name. What has another kind of name is none."""
     if not (cache / below).is_dir():
         return
-    for prefix in sorted(os.listdir(cache / below)):
+    for prefix in sorted(entry.name for entry in (cache / below).iterdir()):
         if PREFIX.fullmatch(prefix) and (cache / below / prefix).is_dir():
-            for rest in sorted(os.listdir(cache / below / prefix)):
+            for rest in sorted(entry.name for entry in (cache / below / prefix).iterdir()):
                 if REST.fullmatch(rest):
                     yield below / prefix / rest, prefix + rest
 

@@ -48,9 +48,9 @@ def hand_over(folder: Path, module: nn.Module, here: Place) -> None:
             _take(store, folder, number, first=here.local == 0)
     except (DistError, ConnectionError) as error:
         raise PersonError(
-            f"process {here.rank} of {here.world} does not meet the others at {address}:{port}, where checkpoints are handed over "
-            f"before the first step ({' '.join(str(error).split())[:120]}): open that port (MASTER_PORT + 1), and start all machines within "
-            f"PIPELINE_PATIENCE seconds ({patience()})"
+            f"process {here.rank} of {here.world} does not meet the others at {address}:{port}, where checkpoints are handed "
+            f"over ({' '.join(str(error).split())[:120]}): open that port (MASTER_PORT + 1), and start all machines within "
+            f"{patience()} seconds (PIPELINE_PATIENCE)"
         ) from error
 
 
@@ -73,21 +73,21 @@ def _take(store: TCPStore, folder: Path, number: int, *, first: bool) -> None:
     """Hold what process 0 continues from and nothing newer; one process of each machine asks."""
     size, name = store.get("name").decode().split(" ", 1)
     if name != NONE and not NAME.fullmatch(name):
-        raise PersonError(f"the first machine names a checkpoint {name[:80]!r}: run the same version of this project on all machines")
+        raise PersonError(f"the first machine names a checkpoint {name[:80]!r}: run the same version of the project on all")
     wanted = folder / name
     wants = first and name != NONE and not (wanted.is_file() and is_whole(wanted))
     store.set(f"wants {number}", "yes" if wants else "no")
     if wants:
         _receive(store, wanted, number, size=int(size))
     for other in folder.glob("step=*.ckpt") if first else ():
-        if name == NONE or other.name > name:  # only where this disk is this machine's own: process 0 has set aside what it refused
+        if name == NONE or other.name > name:  # on a shared disk, process 0 has set these aside already
             LOG.warning("%s is newer than what the first machine continues from, and set aside", other.name)
             other.replace(other.with_name(REFUSED + other.name))
     store.set(f"ready {number}", "yes")
 
 
 def _receive(store: TCPStore, wanted: Path, number: int, *, size: int) -> None:
-    """Write the checkpoint that process 0 sends; older ones of this disk go, since process 0 keeps what there is to fall back on."""
+    """Write the checkpoint that process 0 sends; older ones go, since process 0 keeps those to fall back on."""
     wanted.parent.mkdir(parents=True, exist_ok=True)
     partial = wanted.with_name(f".{wanted.name}.part")
     with partial.open("wb") as file:
@@ -101,7 +101,7 @@ def _receive(store: TCPStore, wanted: Path, number: int, *, size: int) -> None:
             old.unlink()
     partial.replace(wanted)
     if not is_whole(wanted):
-        raise PersonError(f"{wanted.name} did not arrive whole from the first machine: nothing was trained; the same command tries again")
+        raise PersonError(f"{wanted.name} did not arrive whole: nothing was trained; the same command tries again")
     LOG.info("checkpoint %s was handed over by the first machine", wanted.name)
 
 

@@ -30,4 +30,4 @@ def test_5_two_runs_in_one_repository(tmp_path):
     corrupt, fates = scale_hosts.side_by_side(tmp_path / "dry", tmp_path, times=10)
     print(f"TWO AT ONCE: 10 times; corrupt {corrupt}; {dict(Counter(fates))}")
     assert corrupt == 0
-    assert set(fates) <= {"ended well", "was told"}
+    assert all(fate.startswith(("ended well", "was told")) for fate in fates), fates
