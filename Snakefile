@@ -1,5 +1,6 @@
 """Schedule the stages that dvc.yaml declares. DVC alone decides which must run; there is no second cache here."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -14,6 +15,13 @@ KEPT = ".snakemake/markers"  # where a profile without a shared working folder k
 # A pod begins in a folder of its own: `workspace` of the profile says where the repository is mounted.
 ROOT = Path.cwd() if workflow.is_main_process else Path(config.get("workspace", Path.cwd()))
 if workflow.is_main_process:
+    # Snakemake's own lock outlives a kill -9 and wants `--unlock` (profiles/default turns it off); the kernel drops this one.
+    Path(".snakemake").mkdir(exist_ok=True)
+    ALONE = Path(".snakemake/alone").open("w")
+    try:
+        fcntl.flock(ALONE, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("error: another snakemake runs in this folder: wait for it, or work in a second clone with the same cache")
     shutil.rmtree(ASKED, ignore_errors=True)
     shutil.rmtree(KEPT, ignore_errors=True)
     if config.get("cluster") == "slurm" and not workflow.dryrun:

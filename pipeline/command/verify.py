@@ -1,6 +1,7 @@
 """Re-hash published artifacts and name every file that changed.
 
-DVC trusts size and time of what lies in its cache, and restores a flipped bit without a word. This reads every byte.
+DVC trusts size and time of what lies in its cache, and restores a flipped bit without a word. This reads every byte: of
+`data/`, and with `--deep` of the cache, the run-cache and the source too.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pipeline.shipping.shipped import check_whole
 EXAMPLES = """examples:
   python -m pipeline verify                every artifact that has been published
   python -m pipeline verify train export   these two, which must be there
+  python -m pipeline verify --deep         the cache and the source too; what rotted is put where DVC cannot serve it
   python -m pipeline verify --release cells-1.0 --public-key maker.pub     a folder that  release  wrote, and its signature
 exit code: 0 all whole, 1 something is damaged, missing or made from another input, or the count of looks was altered
 """
@@ -28,10 +30,16 @@ def main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="stages to look at; all published ones without")
+    parser.add_argument("--deep", action="store_true", help="read DVC's cache and the source too, and quarantine what rotted")
+    parser.add_argument("--leave", action="store_true", help="with --deep: report, and move nothing")
     parser.add_argument("--release", type=Path, metavar="FOLDER", help="a folder that ships a model, instead of stages")
     parser.add_argument("--public-key", type=Path, metavar="FILE", help="of whoever signed it")
     parser.add_argument("--unsigned", action="store_true", help="take a signed folder without a key")
     options = parser.parse_args(argv)
+    if options.leave and not options.deep:
+        parser.error("--leave says what --deep does with what rotted: give both")
+    if options.deep and options.release is not None:
+        parser.error("--deep reads this project's cache, --release a folder that ships: give one of them")
     if options.release is not None:
         check_whole(options.release, options.public_key, unsigned=options.unsigned)
         print(f"{options.release} is whole" + (", and signed with that key" if options.public_key else ""))
@@ -54,7 +62,17 @@ def main(argv: list[str]) -> int:
               f"dvc repro --force --single-item {' '.join(bad)}")  # fmt: skip
     elif not chosen:
         print("nothing has been published yet: run  dvc repro")
-    return 1 if _looks(root, stages) or bad else 0
+    rotten = _deep(root, leave=options.leave) if options.deep else 0
+    return 1 if _looks(root, stages) or bad or rotten else 0
+
+
+def _deep(root: Path, *, leave: bool) -> int:
+    """Print what a look at the cache found; return the number of faults."""
+    from pipeline.cache.deep import examine
+
+    finding = examine(root, leave=leave)
+    print("\n".join(finding.lines))
+    return finding.faults
 
 
 def _looks(root: Path, stages: dict[str, Stage]) -> list[str]:

@@ -10,10 +10,12 @@ from torch import nn
 from pipeline.core import launch, pictures
 from pipeline.core.artifact import digest, write_json
 from pipeline.core.parts import build, is_off
+from pipeline.core.ranks import place
 from pipeline.core.section import Cell, Picture, Section, Table, write_section
 from pipeline.training.checkpoint import newest
 from pipeline.training.construction import construct
 from pipeline.training.fit import fit
+from pipeline.training.handover import hand_over
 from pipeline.training.inputs import batch_of, load
 from pipeline.training.learner import Learner
 from pipeline.training.material import Material, gather
@@ -73,6 +75,7 @@ def _train(
         trained = trained.to(memory_format=torch.channels_last)
     learner = Learner(trained, task=trained_task(task, cfg["task"], recipe), recipe=recipe, seed=cfg["seed"], owner=model)
     learner.names = material.inputs.labels.ids
+    hand_over(scratch, learner, place())
     _, start = newest(scratch, learner)
     stream = StepStream(
         len(material.inputs), batch_size=recipe["batch_size"], max_steps=recipe["max_steps"], start_step=start,

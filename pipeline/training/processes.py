@@ -48,6 +48,18 @@ def check_devices(here: Place) -> None:
         )
 
 
+def patience() -> int:
+    """Seconds that one process waits for another that is silent.
+
+    Raises:
+        PersonError: `PIPELINE_PATIENCE` is not understood.
+    """
+    said = os.environ.get("PIPELINE_PATIENCE", "").strip() or str(PATIENCE_SECONDS)
+    if not said.isdigit() or int(said) < 1:
+        raise PersonError(f"PIPELINE_PATIENCE must be a whole number of seconds, 1 or more: received {said!r}")
+    return int(said)
+
+
 def strategy(here: Place) -> Strategy | str:
     """What exchanges gradients.
 
@@ -57,12 +69,10 @@ def strategy(here: Place) -> Strategy | str:
     wanted = os.environ.get("PIPELINE_STRATEGY", "").strip() or STRATEGIES[0]
     if wanted not in STRATEGIES:
         raise PersonError(f"PIPELINE_STRATEGY {wanted!r} is not known: {near_match(wanted, STRATEGIES)}")
-    patience = os.environ.get("PIPELINE_PATIENCE", "").strip() or str(PATIENCE_SECONDS)
-    if not patience.isdigit() or int(patience) < 1:
-        raise PersonError(f"PIPELINE_PATIENCE must be a whole number of seconds, 1 or more: received {patience!r}")
+    seconds = patience()
     if here.world == 1:
         return "auto"
-    return DDPStrategy(timeout=timedelta(seconds=int(patience)), gradient_as_bucket_view=True)
+    return DDPStrategy(timeout=timedelta(seconds=seconds), gradient_as_bucket_view=True)
 
 
 def surroundings(here: Place) -> ClusterEnvironment:

@@ -1,0 +1,48 @@
+"""Check the run-cache, from which DVC restores a stage without running it: `runs/ab/<key>/<value>`.
+
+An entry is YAML: command, inputs, parameters and outputs of one run. The key is the hash of all but the outputs' content, the
+value that of all, both without sizes (dvc.stage.cache). DVC takes an entry by the place where it lies and reads no hash again;
+one that is no UTF-8 ends `dvc repro` with a traceback. This is the one file of the project that uses DVC as a library.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.utils import dict_sha256
+from dvc.utils.serialize import load_yaml
+
+from pipeline.cache.objects import Rot
+
+RUNS = Path("runs")
+UNHASHED = ["size", "nfiles"]
+LARGEST = 16 << 20  # bytes; an entry holds one stage's parameters and paths
+
+
+def rotten(cache: Path) -> Iterator[Rot]:
+    """Entries of the run-cache that are not what their place says."""
+    for path in entries(cache):
+        place = path.relative_to(cache)
+        try:
+            if path.is_symlink() or path.stat().st_size > LARGEST:
+                yield Rot(place, str(place), "is a link, or far too large")
+            elif not _at_home(load_yaml(str(path)), path):
+                yield Rot(place, str(place), "describes another run than its place says")
+        except (DvcException, UnicodeDecodeError, TypeError, KeyError, AttributeError, ValueError):
+            yield Rot(place, str(place), "cannot be understood")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield Rot(place, str(place), f"cannot be read ({error.strerror})", movable=False)
+
+
+def entries(cache: Path) -> list[Path]:
+    """The files of the run-cache."""
+    return sorted(path for path in (cache / RUNS).glob("*/*/*") if len(path.name) == len(path.parent.name) == 64)
+
+
+def _at_home(entry: dict[str, Any], path: Path) -> bool:
+    value = dict_sha256(entry, exclude=UNHASHED)
+    entry["outs"] = [out["path"] for out in entry.get("outs", [])]
+    return bool(value == path.name and dict_sha256(entry, exclude=UNHASHED) == path.parent.name)

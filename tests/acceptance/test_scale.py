@@ -1,0 +1,33 @@
+"""The acceptance list of scaling out, line by line; what each part needs stands in tests/scale_<part>.py."""
+
+from collections import Counter
+
+import pytest
+
+from tests import scale_hosts
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(7200)]
+
+
+def test_5_forty_corruptions_of_the_cache(tmp_path):
+    rows = scale_hosts.corrupted(tmp_path / "dry", tmp_path)
+    for name, alone, detected, after in rows:
+        print(f"  {name}: DVC alone {'serves it' if alone else 'does not serve it'}; verify --deep {'names it' if detected else 'MISSES IT'}")
+        assert not after, name
+    detected, served = sum(row[2] for row in rows), sum(row[3] for row in rows)
+    print(f"CORRUPTIONS: {len(rows)}; detected {detected}; served after it {served}; DVC alone served {sum(row[1] for row in rows)}")
+    assert (len(rows), detected, served) == (40, 40, 0)
+
+
+def test_5_fifty_kills_under_snakemake(tmp_path):
+    killed, recovered, troubles = scale_hosts.killed_and_recovered(tmp_path / "dry", tmp_path / "log", times=50)
+    print(f"KILLS: {killed}; recovered by the same command {recovered}; unlocked by hand 0")
+    assert troubles == []
+    assert (killed, recovered) == (50, 50)
+
+
+def test_5_two_runs_in_one_repository(tmp_path):
+    corrupt, fates = scale_hosts.side_by_side(tmp_path / "dry", tmp_path, times=10)
+    print(f"TWO AT ONCE: 10 times; corrupt {corrupt}; {dict(Counter(fates))}")
+    assert corrupt == 0
+    assert all(fate.startswith(("ended well", "was told")) for fate in fates), fates

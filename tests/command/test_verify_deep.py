@@ -1,0 +1,150 @@
+"""`verify --deep` on a project that DVC ran: what rotted in the cache, what is lost, and what changed unseen."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from pipeline.cache import lost, objects, runs
+from pipeline.cache.deep import QUARANTINE, quarantine
+from pipeline.cache.objects import Rot
+from pipeline.command import verify
+from pipeline.core.errors import PersonError
+from tests.scale_hosts import Dry, corrupt
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    dry = Dry.make(tmp_path_factory.mktemp("made") / "dry", size=2000)
+    dry.call("dvc", "repro")
+    return dry
+
+
+@pytest.fixture
+def dry(made, tmp_path, monkeypatch):
+    copy = made.copy(tmp_path / "dry")
+    monkeypatch.chdir(copy.root)
+    for name, value in copy.environment().items():
+        monkeypatch.setenv(name, value)
+    return copy
+
+
+def files(dry):
+    return [path for path in dry.objects() if path.suffix != ".dir" and path.stat().st_size == 2000]
+
+
+def trees(dry):
+    return [dry.cache / "files" / "md5" / digest[:2] / digest[2:] for digest in dry.outputs().values()]
+
+
+def rotten(dry):
+    return [str(rot.path) for rot in (*objects.scan(dry.cache).rotten, *runs.rotten(dry.cache))]
+
+
+def test_a_whole_cache_has_no_fault(dry):
+    found = objects.scan(dry.cache)
+    assert (found.rotten, list(runs.rotten(dry.cache)), lost.lost(lost.named(dry.root), found)) == ([], [], [])
+    assert len(found.whole) == len(dry.objects())
+    assert len(runs.entries(dry.cache)) == 6
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("how", ["flip", "truncate", "zero"])
+@pytest.mark.parametrize("kind", ["file", "directory", "run"])
+def test_each_corruption_is_named_and_nothing_else(dry, kind, how, keep):
+    path = {"file": files(dry)[3], "directory": trees(dry)[2], "run": runs.entries(dry.cache)[1]}[kind]
+    corrupt(path, how, keep=keep)
+    assert rotten(dry) == [str(path.relative_to(dry.cache))]
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "run"])
+def test_two_that_changed_places_are_both_named(dry, kind):
+    pair = sorted({"file": files(dry), "directory": trees(dry), "run": runs.entries(dry.cache)}[kind][:2])
+    corrupt(pair[0], "swap", keep=True, other=pair[1])
+    assert sorted(rotten(dry)) == [str(path.relative_to(dry.cache)) for path in pair]
+
+
+def test_what_is_lost_is_named_by_its_place_in_the_workspace(dry):
+    tree = trees(dry)[0]
+    oid, relative = objects.members(tree)[0]
+    (dry.cache / "files/md5" / oid[:2] / oid[2:]).unlink()
+    trees(dry)[5].unlink()
+    assert [name for _, name in lost.lost(lost.named(dry.root), objects.scan(dry.cache))] == [f"data/a/{relative}", "data/f"]
+
+
+def test_a_text_with_line_ends_in_the_layout_of_dvc_2_is_whole(tmp_path):
+    import hashlib
+
+    text = b"one\r\ntwo\r" * 300_000 + b"\r"
+    digest = hashlib.md5(text.replace(b"\r\n", b"\n")).hexdigest()
+    for below in ("", "files/md5"):
+        place = tmp_path / below / digest[:2] / digest[2:]
+        place.parent.mkdir(parents=True)
+        place.write_bytes(text)
+    assert [str(rot.path) for rot in objects.scan(tmp_path).rotten] == [f"files/md5/{digest[:2]}/{digest[2:]}"]
+
+
+def test_a_link_and_a_pipe_in_the_cache_are_no_objects(dry):
+    one, two = files(dry)[:2]
+    shutil.move(one, dry.root / "elsewhere")
+    one.symlink_to(dry.root / "elsewhere")
+    two.unlink()
+    os.mkfifo(two)
+    assert sorted(rot.why for rot in objects.scan(dry.cache).rotten) == ["is no file", "is no file"]
+
+
+def test_the_quarantine_takes_the_same_name_twice_and_leaves_what_cannot_be_read(dry):
+    path = files(dry)[0].relative_to(dry.cache)
+    for content in (b"first", b"second"):
+        (dry.cache / path).unlink(missing_ok=True)
+        (dry.cache / path).write_bytes(content)
+        quarantine(dry.cache, [Rot(path, "x", "rotten")])
+    assert sorted(file.read_bytes() for file in (dry.cache / QUARANTINE).iterdir()) == [b"first", b"second"]
+    other = files(dry)[1]
+    assert quarantine(dry.cache, [Rot(other.relative_to(dry.cache), "x", "cannot be read", movable=False)]) == ""
+    assert other.is_file()
+
+
+def test_a_cache_that_cannot_be_written_is_said(dry, monkeypatch):
+    def refuse(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(type(dry.cache), "rename", refuse)
+    with pytest.raises(PersonError, match=r"1 of 1 rotten files stay in .*DVC will serve them \(Read-only file system\)"):
+        quarantine(dry.cache, [Rot(files(dry)[0].relative_to(dry.cache), "x", "rotten")])
+
+
+def test_the_command_puts_it_away_and_dvc_makes_it_again(dry, capsys):
+    path, whole = files(dry)[0], dry.content()
+    corrupt(path, "flip", keep=True)
+    assert verify.main(["--deep", "--leave"]) == 1
+    assert path.is_file()
+    assert verify.main(["--deep"]) == 1
+    said = capsys.readouterr().out
+    assert f"{path.relative_to(dry.cache)}: holds other bytes than its name says; it is data/" in said
+    assert not path.exists()
+    dry.wipe()
+    dry.call("dvc", "repro")
+    assert dry.content() == whole
+    assert verify.main(["--deep"]) == 0
+    assert "cache: whole; the workspace hides nothing from DVC" in capsys.readouterr().out
+
+
+def test_a_source_that_changed_behind_its_time_is_named(dry, capsys):
+    path = dry.root / "data/raw/one.txt"
+    dry.call("dvc", "status")
+    before = path.stat()
+    path.write_text("owe\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "up to date" in dry.call("dvc", "status").stdout, "DVC sees it by itself"
+    assert verify.main(["--deep"]) == 1
+    assert "data/raw  (a)" in capsys.readouterr().out
+    subprocess.run(["touch", str(path)], check=True)
+    assert "modified" in dry.call("dvc", "status").stdout
+
+
+@pytest.mark.parametrize("words", [["--leave"], ["--deep", "--release", "x"]])
+def test_words_that_would_have_no_effect_are_refused(dry, words):
+    with pytest.raises(SystemExit):
+        verify.main(words)
