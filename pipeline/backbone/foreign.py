@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pipeline.core.errors import MissingPackageError, PersonError
 
@@ -104,7 +105,7 @@ def open_onnx(source: Path | bytes, *, name: str, raw: bool = False) -> Foreign:
 
 def _checked(source: Path | bytes, name: str) -> "onnx.ModelProto":
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
@@ -160,9 +161,47 @@ def _converted(proto: "onnx.ModelProto", name: str) -> Any:
         told = _some(lacking)
         raise PersonError(f"{name} has operators that cannot be brought into torch: {told}; the file itself runs in ONNX Runtime")
     try:
-        return onnx2torch.convert(proto)
+        return _fixed(onnx2torch.convert(proto))
     except (NotImplementedError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise PersonError(f"{name} cannot be brought into torch ({str(error).splitlines()[0][:200]})") from error
+
+
+class Reshape(nn.Module):
+    """ONNX's Reshape to a constant shape: 0 keeps a side, -1 is what is left."""
+
+    def __init__(self, shape: list[int]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same numbers in another shape."""
+        return x.reshape([x.shape[at] if side == 0 else side for at, side in enumerate(self.shape)])
+
+
+class Expand(Reshape):
+    """ONNX's Expand to a constant shape: both sides broadcast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Repeated along sides of 1."""
+        return x.expand(torch.broadcast_shapes(x.shape, tuple(self.shape)))
+
+
+FIXED = {"OnnxReshape": Reshape, "OnnxExpand": Expand}
+
+
+def _fixed(network: Any) -> Any:
+    """Give constant shapes as constants: onnx2torch looks at their values, which torch.export cannot follow."""
+    for node in network.graph.nodes:
+        kind = FIXED.get(type(network.get_submodule(node.target)).__name__) if node.op == "call_module" else None
+        if kind is None or len(node.args) != 2 or node.args[1].op != "get_attr":
+            continue
+        parent, _, name = node.args[1].target.rpartition(".")
+        shape = getattr(network.get_submodule(parent), name)
+        network.add_submodule(node.target, kind([int(side) for side in shape]))
+        node.args = node.args[:1]
+    network.graph.eliminate_dead_code()
+    network.recompile()
+    return network
 
 
 def _some(names: list[str]) -> str:

@@ -78,8 +78,8 @@ class Onnx:
                 )  # fmt: skip
         except torch.onnx.OnnxExporterError as error:
             raise PersonError(refusal(error, model, example_B)) from error
-        _anonymise(program.model_proto)
-        proto: onnx.ModelProto = program.model_proto
+        proto: onnx.ModelProto = program.model_proto  # made anew at each reading
+        _anonymise(proto)
         return proto
 
     def load(self, path: Path) -> Opened:

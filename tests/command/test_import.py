@@ -55,6 +55,16 @@ def test_an_untrained_network_goes_to_onnx_to_torch_and_to_onnx_again(capsys):
     assert model(torch.rand(3, 3, 32, 32)).shape == (3, 4)
 
 
+def test_constant_shapes_survive_the_way_back(capsys):
+    """onnx2torch looks at the values of shapes, which torch.export cannot follow: Reshape with 0 and -1, and Expand."""
+    path = of_nodes(
+        helper.make_node("Expand", ["x", "wide"], ["e"]), helper.make_node("Reshape", ["e", "flat"], ["y"]),
+        weights=[helper.make_tensor("wide", TensorProto.INT64, [4], [1, 3, 8, 8]), helper.make_tensor("flat", TensorProto.INT64, [2], [0, -1])],
+    )  # fmt: skip
+    assert main(["import", str(path)]) == 0
+    assert [float(text) for text in re.findall(r"largest difference (\S+)", capsys.readouterr().out)] == [0.0, 0.0]
+
+
 def test_an_imported_network_computes_what_the_file_does_and_trains(monkeypatch):
     network = nn.Sequential(small(), nn.Softmax(1))
     path = written(network)
