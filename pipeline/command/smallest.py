@@ -199,7 +199,7 @@ def _plan(wanted: Sequence[Any]) -> None:
     from pipeline.compression.search import grouped
 
     for name, count in grouped(wanted):
-        _say(f"  {name}: {count} files")
+        _say(f"  {name}: {count}")
     _say(f"{len(wanted)} candidates")
 
 

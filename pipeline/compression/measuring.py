@@ -76,8 +76,7 @@ class Stand:
     def __enter__(self) -> Self:
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smallest-")))
-        _write(self.samples, self._folder / "samples.npy")
-        self._beside = self._stack.enter_context(self._open(self.original, "original"))
+        self._beside: Runner | None = None  # started when the first file is measured
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,6 +89,7 @@ class Stand:
             PersonError: the runtime does not open it.
         """
         found: dict[int, At] = {}
+        self._original()
         with self._open(file, "candidate") as runner:
             for size in BATCHES:
                 calls = self._calls(runner, size)
@@ -107,13 +107,20 @@ class Stand:
         write_json(folder / JOB, {**job, "file": file.name})
         return _Ready(folder)
 
+    def _original(self) -> Runner:
+        if self._beside is None:
+            _write(self.samples, self._folder / "samples.npy")
+            self._beside = self._stack.enter_context(self._open(self.original, "original"))
+        return self._beside
+
     def _calls(self, runner: Runner, size: int) -> list[Call]:
         """Seconds and processor seconds, its own and the original's, in turn; the first pair warms up and does not count."""
+        original = self._original()
         calls: list[Call] = []
         began = time.perf_counter()
         while len(calls) <= self.repeats and (len(calls) < FEWEST or time.perf_counter() - began < PATIENCE):
             theirs = runner.ask({"do": "time", "batch": size})
-            beside = self._beside.ask({"do": "time", "batch": size})
+            beside = original.ask({"do": "time", "batch": size})
             calls.append((theirs["seconds"], theirs["cpu"], beside["seconds"], beside["cpu"]))
         return calls[1:]
 

@@ -193,7 +193,7 @@ def told(result: Result) -> str:
 
 
 def grouped(wanted: Sequence[Candidate]) -> Iterator[tuple[str, int]]:
-    """Each network that candidates share, and how many files are made of it."""
+    """Each network that candidates share, and how many candidates are made of it."""
     names = [one.network for one in wanted]
     for name in dict.fromkeys(names):
         yield name, names.count(name)

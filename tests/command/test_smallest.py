@@ -17,9 +17,11 @@ from pipeline.core.errors import PersonError
 from tests import trained
 
 WORDS = [
-    "smallest.prune=[0.0,0.5]", "smallest.project=[1.0]", "smallest.compressor=[fp16,int8]", "smallest.repeats=5", "smallest.max_drop=0.5",
+    "smallest.prune=[0.0,0.5]", "smallest.project=[1.0]", "smallest.compressor=[int8]", "smallest.repeats=5", "smallest.max_drop=0.5",
     "compress.tune_steps=4", "compress.calibration=16", "compress.looked_at=32", "intervals.resamples=50",
 ]  # fmt: skip
+
+pytestmark = pytest.mark.timeout(900)  # processes of their own, on a machine that may be busy
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def run(capsys, *words):
 def test_it_measures_names_the_smallest_and_takes_up_what_is_there(root, capsys, monkeypatch):
     code, said = run(capsys)
     assert code == 0, said
-    assert "4 candidates on" in said
+    assert "2 candidates on" in said
     table = list(csv.DictReader((root / ".run/smallest/pareto.csv").read_text(encoding="utf-8").splitlines()))
     assert next(row["candidate"] for row in table) == "original"
     sizes = {row["candidate"]: int(row["size_bytes"]) for row in table}
@@ -88,7 +90,7 @@ def test_the_test_split_is_never_read(root, capsys, monkeypatch):
     closed = set(stored.positions(json.loads((root / "data/split/split.json").read_text())["test"]).tolist())
     read, seen = Samples.pixels, set()
     monkeypatch.setattr(Samples, "pixels", lambda self, position: (seen.add(int(position)), read(self, position))[1])
-    code, _ = run(capsys, "smallest.compressor=[fp16]")
+    code, _ = run(capsys, "smallest.prune=[0.5]", "smallest.compressor=[fp16]")
     assert code == 0
     assert len(seen) > 100
     assert not seen & closed
@@ -105,7 +107,7 @@ def test_a_candidate_that_cannot_be_made_is_a_line_and_the_others_go_on(root, ca
 def test_the_plan_runs_nothing(root, capsys):
     code, said = run(capsys, "--plan")
     assert code == 0
-    assert "prune 0.5: 2 files" in said
+    assert "prune 0.5: 1" in said
     assert not (root / ".run").exists()
 
 
