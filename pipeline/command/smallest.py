@@ -19,7 +19,7 @@ from pipeline.core.config import Composer, compose
 from pipeline.core.dag import COMPOSED, read_params, read_stage
 from pipeline.core.errors import PersonError
 from pipeline.core.fingerprint import fingerprint
-from pipeline.core.parts import build, is_off
+from pipeline.core.parts import build, is_off, targets
 from pipeline.search.journal import alone
 
 EXAMPLES = """examples:
@@ -94,6 +94,7 @@ def _searched(root: Path, cfg: dict[str, Any], wanted: Sequence[Any], settings: 
         "samples of the validation split": f"{len(world.validation):,}",
         "intervals": f"{100 * float(cfg['intervals']['coverage']):g} %, {cfg['intervals']['resamples']} resamples",
         "runtime": "ONNX Runtime on the CPU, one thread",
+        "load of this machine at the end": f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} processors",
     }
     label = task.meanings[task.headline][0]
     searched = Searched(results, chosen, limits, label, task.higher_is_better, facts)
@@ -125,13 +126,20 @@ def _world(root: Path, cfg: dict[str, Any], settings: Any) -> Any:
     validation = read_subset(task, places["ingest"], places["split"], ["val"])
     if not len(validation):
         raise PersonError("the validation split is empty, and candidates are judged on it: set a larger share for it")
-    code = fingerprint(root / "pipeline", "compress", {key: cfg[key] for key in ("shrinker", "compressor", "exporter", "task")})
-    facts = [code["modules"], *(digest(place) for place in places.values())]
+    known: dict[tuple[str, ...], str] = {}
+
+    def code(parts: dict[str, Any]) -> str:
+        named = tuple(targets(parts))
+        if named not in known:
+            known[named] = str(fingerprint(root / "pipeline", "compress", parts)["modules"])
+        return known[named]
+
+    facts = [digest(place) for place in places.values()]
     return World(
         chain, card, exporter=build(cfg["exporter"]), validation=validation, settings=settings, folder=root / ".run" / "smallest",
         target=yaml.safe_load((root / "conf/target/onnx.yaml").read_text(encoding="utf-8")),
         measure={**{key: cfg["intervals"][key] for key in ("resamples", "coverage")}, "seed": int(cfg["seed"])},
-        identity=hashlib.sha256(" ".join(facts).encode()).hexdigest(),
+        identity=hashlib.sha256(" ".join(facts).encode()).hexdigest(), code=code,
     )  # fmt: skip
 
 
@@ -191,7 +199,7 @@ def _plan(wanted: Sequence[Any]) -> None:
     from pipeline.compression.search import grouped
 
     for name, count in grouped(wanted):
-        _say(f"  {name}: {count} files")
+        _say(f"  {name}: {count}")
     _say(f"{len(wanted)} candidates")
 
 

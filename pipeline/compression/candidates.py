@@ -39,7 +39,7 @@ class Candidate:
     @property
     def network(self) -> str:
         """What it is made of, for people."""
-        words = [f"{name} {value:g}" for name, setting in self.shrinkers.items() for value in setting.values()]
+        words = [f"{name} {value}" for name, setting in self.shrinkers.items() for value in setting.values()]
         return " + ".join(words) or "as trained"
 
     @property
@@ -55,7 +55,7 @@ class Candidate:
     @property
     def overrides(self) -> list[str]:
         """All of it, as a person types it."""
-        return [*self.groups, *(f"{key}={value:g}" for key, value in self.leaves.items())]
+        return [*self.groups, *(f"{key}={value}" for key, value in self.leaves.items())]
 
 
 def candidates(options: Mapping[str, Any]) -> list[Candidate]:

@@ -27,6 +27,8 @@ BATCHES = (1, 32)
 ANSWERED = 32  # samples a call when all are answered
 PATIENCE = 20.0  # seconds for the calls of one batch size; fewer are made when they would take longer
 FEWEST = 5
+TICK = 1e-9  # seconds; the processor's clock counts no finer
+Call = tuple[float, float, float, float]  # seconds and processor seconds of a file, and of the original
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class At:
         faster: median of how many times faster than the original, calls in turn; and its quartiles.
         memory: bytes that opening it and calls up to this size took, at their peak.
         cpu_ms: processor milliseconds a sample, all threads, median: the proxy of energy.
+        work: median of the processor's time over that of the original, calls in turn.
     """
 
     ms: float
@@ -46,6 +49,7 @@ class At:
     faster: tuple[float, float, float]
     memory: int
     cpu_ms: float
+    work: float
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,7 @@ class Stand:
     def __enter__(self) -> Self:
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smallest-")))
-        _write(self.samples, self._folder / "samples.npy")
-        self._beside = self._stack.enter_context(self._open(self.original, "original"))
+        self._beside: Runner | None = None  # started when the first file is measured
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,6 +89,7 @@ class Stand:
             PersonError: the runtime does not open it.
         """
         found: dict[int, At] = {}
+        self._original()
         with self._open(file, "candidate") as runner:
             for size in BATCHES:
                 calls = self._calls(runner, size)
@@ -103,14 +107,21 @@ class Stand:
         write_json(folder / JOB, {**job, "file": file.name})
         return _Ready(folder)
 
-    def _calls(self, runner: Runner, size: int) -> list[tuple[float, float, float]]:
-        """Seconds, processor seconds, and seconds of the original, in turn; the first pair warms up and does not count."""
-        calls: list[tuple[float, float, float]] = []
+    def _original(self) -> Runner:
+        if self._beside is None:
+            _write(self.samples, self._folder / "samples.npy")
+            self._beside = self._stack.enter_context(self._open(self.original, "original"))
+        return self._beside
+
+    def _calls(self, runner: Runner, size: int) -> list[Call]:
+        """Seconds and processor seconds, its own and the original's, in turn; the first pair warms up and does not count."""
+        original = self._original()
+        calls: list[Call] = []
         began = time.perf_counter()
         while len(calls) <= self.repeats and (len(calls) < FEWEST or time.perf_counter() - began < PATIENCE):
             theirs = runner.ask({"do": "time", "batch": size})
-            beside = self._beside.ask({"do": "time", "batch": size})
-            calls.append((float(theirs["seconds"]), float(theirs["cpu"]), float(beside["seconds"])))
+            beside = original.ask({"do": "time", "batch": size})
+            calls.append((theirs["seconds"], theirs["cpu"], beside["seconds"], beside["cpu"]))
         return calls[1:]
 
 
@@ -135,11 +146,11 @@ class _Ready(Runner):
         return self
 
 
-def summed(calls: Sequence[tuple[float, float, float]], *, size: int, memory: int) -> At:
-    """Medians and quartiles of (seconds, processor seconds, seconds of the original) of each call."""
-    seconds, cpu, beside = (np.asarray(column) for column in zip(*calls, strict=True))
+def summed(calls: Sequence[Call], *, size: int, memory: int) -> At:
+    """Medians and quartiles of calls."""
+    seconds, cpu, beside, cpu_beside = (np.asarray(column, dtype=np.float64) for column in zip(*calls, strict=True))
     low, middle, high = (float(value) for value in np.quantile(beside / seconds, [0.25, 0.5, 0.75]))
     return At(
         ms=1000 * statistics.median(seconds), ms_high=1000 * float(np.quantile(seconds, 0.75)), faster=(low, middle, high),
-        memory=memory, cpu_ms=1000 * statistics.median(cpu) / size,
+        memory=memory, cpu_ms=1000 * statistics.median(cpu) / size, work=statistics.median(cpu / np.maximum(cpu_beside, TICK)),
     )  # fmt: skip

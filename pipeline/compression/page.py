@@ -15,7 +15,7 @@ from pipeline.compression.measuring import BATCHES
 from pipeline.core import figures
 
 BUDGET = 2_000_000  # characters of the picture
-TAKEN = ("ms", "ms_upper_quartile", "times_faster", "memory_bytes", "cpu_ms_a_sample")
+TAKEN = ("ms", "ms_upper_quartile", "times_faster", "memory_bytes", "cpu_ms_a_sample", "cpu_of_original")
 COLUMNS = (
     "candidate", "metric", "low", "high", "change", "change_low", "change_high", "size_bytes",
     *(f"{name}_{size}" for size in BATCHES for name in TAKEN), "undominated", "misses", "overrides",
@@ -72,7 +72,8 @@ def rows(searched: Searched) -> list[dict[str, Any]]:
             row["size_bytes"] = one.measured.size
             for size, at in one.measured.at.items():
                 row |= {f"ms_{size}": at.ms, f"ms_upper_quartile_{size}": at.ms_high, f"times_faster_{size}": at.faster[1],
-                        f"memory_bytes_{size}": at.memory, f"cpu_ms_a_sample_{size}": at.cpu_ms}  # fmt: skip
+                        f"memory_bytes_{size}": at.memory, f"cpu_ms_a_sample_{size}": at.cpu_ms,
+                        f"cpu_of_original_{size}": at.work}  # fmt: skip
         found.append(row)
     return found
 

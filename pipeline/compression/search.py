@@ -31,6 +31,8 @@ from pipeline.training.paired import paired_change
 from pipeline.training.subset import Subset
 
 FILE, ANSWERS, MEASURED = "model.onnx", "answers.npy", "measured.json"
+PARTS = ("shrinker", "compressor", "exporter", "task")
+SETTINGS = (*PARTS, "compress", "seed")
 Found = tuple[Measured, NDArray[np.float32]]
 Settings = Callable[[Candidate], dict[str, Any]]
 
@@ -47,7 +49,8 @@ class World:
         validation: samples that are answered; the test split stays closed.
         settings: candidate -> the whole configuration with it.
         measure: resamples, coverage and seed of the intervals.
-        identity: of the artifacts and the code.
+        identity: of the artifacts.
+        code: parts of the configuration -> hash of the code that makes a file with them.
         folder: where results are kept.
     """
 
@@ -59,6 +62,7 @@ class World:
     settings: Settings
     measure: dict[str, Any]
     identity: str
+    code: Callable[[dict[str, Any]], str]
     folder: Path
 
 
@@ -97,7 +101,7 @@ class Search:
 
     def _found(self, candidate: Candidate, stand: Stand) -> Found:
         cfg = self.world.settings(candidate)
-        place = self._place({key: cfg[key] for key in ("shrinker", "compressor", "compress", "exporter", "task", "seed")})
+        place = self._place({key: cfg[key] for key in SETTINGS})
         before = kept(place)
         if before is not None:
             return before
@@ -139,7 +143,8 @@ class Search:
         return Result(candidate, measured=measured, metric=metric, change=change)
 
     def _place(self, facts: dict[str, Any]) -> Path:
-        text = json.dumps([self.world.identity, facts], sort_keys=True)
+        code = self.world.code({key: facts[key] for key in PARTS if key in facts})
+        text = json.dumps([self.world.identity, code, facts], sort_keys=True)
         return self.world.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -188,7 +193,7 @@ def told(result: Result) -> str:
 
 
 def grouped(wanted: Sequence[Candidate]) -> Iterator[tuple[str, int]]:
-    """Each network that candidates share, and how many files are made of it."""
+    """Each network that candidates share, and how many candidates are made of it."""
     names = [one.network for one in wanted]
     for name in dict.fromkeys(names):
         yield name, names.count(name)

@@ -11,7 +11,7 @@ LIMITS = {"max_drop": 0.01, "hold": "value", "max_ms": None, "max_memory_mb": No
 
 
 def result(share, *, size, value=0.9, change=0.0, width=0.0, ms=1.0, memory=10e6, compressor="int8"):
-    at = At(ms=ms, ms_high=1.1 * ms, faster=(0.9, 1.0, 1.1), memory=int(memory), cpu_ms=ms)
+    at = At(ms=ms, ms_high=1.1 * ms, faster=(0.9 / ms, 1 / ms, 1.1 / ms), memory=int(memory), cpu_ms=ms, work=ms)
     interval = {"value": change, "low": change - width, "high": change + width}
     metric = {"value": value, "low": value - 0.05, "high": value + 0.05}
     return Result(Candidate(share, 1.0, compressor), measured=Measured(size, {1: at, 32: at}), metric=metric, change=interval)
@@ -71,6 +71,7 @@ def test_the_grid_is_ordered_by_what_is_shared_and_says_itself_in_overrides():
         "fp16", "int8", "project 0.95 + fp16", "project 0.95 + int8", "prune 0.5 + fp16", "prune 0.5 + int8",
         "prune 0.5 + project 0.95 + fp16", "prune 0.5 + project 0.95 + int8",
     ]  # fmt: skip
+    assert Candidate(0.0, 0.999999, "int8").overrides[-1] == "shrinker.project.variance=0.999999"
     assert grid[0].overrides == ["shrinker=[none]", "compressor=fp16"]
     assert grid[-1].overrides == [
         "shrinker=[prune,project]", "compressor=int8", "shrinker.prune.share=0.5", "shrinker.project.variance=0.95"
@@ -78,11 +79,12 @@ def test_the_grid_is_ordered_by_what_is_shared_and_says_itself_in_overrides():
 
 
 def test_medians_and_quartiles_of_calls():
-    calls = [(0.001 * number, 0.002, 0.004) for number in (1, 2, 4)]
+    calls = [(0.001 * number, 0.002, 0.004, 0.008) for number in (1, 2, 4)]
     at = summed(calls, size=4, memory=7)
     assert (at.ms, at.cpu_ms, at.memory) == (pytest.approx(2), pytest.approx(0.5), 7)
     assert at.ms_high == pytest.approx(3)
     assert at.faster[1] == pytest.approx(2)
+    assert at.work == pytest.approx(0.25)
 
 
 def test_the_page_names_the_choice_and_what_the_others_miss(tmp_path):
