@@ -16,7 +16,7 @@ def test_a_motor_is_stepped_as_scipy_integrates_it():
         volts, torque = 12.0 if step < 20 else 5.0, 0.02 * (step % 3)
         state = system.next(state, np.array([volts, torque]))
         solved = solve_ivp(
-            lambda _, x: [*MOTOR.slope(x[:2], volts, torque), 0.005 * x[1]], (0, 2e-3), now, rtol=1e-10, atol=1e-12
+            lambda _, x, u=volts, load=torque: [*MOTOR.slope(x[:2], u, load), 0.005 * x[1]], (0, 2e-3), now, rtol=1e-10, atol=1e-12
         )
         now = solved.y[:, -1]
     np.testing.assert_allclose(state, now, rtol=1e-7)
