@@ -44,9 +44,10 @@ def main(argv: Sequence[str]) -> int:
         asked.pictures.mkdir(parents=True, exist_ok=True)
     pool = {"seconds": asked.decode_seconds, "memory_mb": asked.decode_mb, "workers": asked.workers}
     tally = Tally()
-    with tempfile.TemporaryDirectory(prefix="predict-") as scratch, Inputs(
-        asked.paths, Path(scratch), every=asked.every, most=asked.most
-    ) as inputs:
+    with (
+        tempfile.TemporaryDirectory(prefix="predict-") as scratch,
+        Inputs(asked.paths, Path(scratch), every=asked.every, most=asked.most) as inputs,
+    ):
         shown = track(inputs, what="predict", total=inputs.total()) if inputs.total() else inputs
         answers = predictions(shipped, shown, tally, batch=asked.batch, pool=pool, pictures=asked.pictures)
         rows = _rows(answers, tally, asked.seconds)
@@ -91,7 +92,8 @@ def _tell(asked: argparse.Namespace, tally: Any, model: str, *, missed: int) -> 
         kept = "" if budget is None else f"; budget {budget:g} ms: {'MISSED' if late else 'kept'} by the 99th percentile"
         print(f"  model time of an image: median {half:.2f} ms, 99th percentile {slow:.2f} ms{'' if tally.ages else kept}")
         if tally.ages:
-            print(f"  from the arrival of a frame to its answer: median {tally.age(0.5):.2f} ms, 99th percentile {held:.2f} ms{kept}")
+            half = tally.age(0.5)
+            print(f"  from the arrival of a frame to its answer: median {half:.2f} ms, 99th percentile {held:.2f} ms{kept}")
             print(f"  {missed} frames came while the model was busy and were left out for newer ones")
     if not tally.answered:
         return 1
@@ -121,8 +123,12 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--every", type=int, default=1, help="take each so-many-th frame of a video or camera (1)")
     add("--most", type=int, default=0, help="images in all (0: every one)")
     add("--seconds", type=float, help="stop after as many (a camera has no end)")
-    add("--budget-ms", type=float, help="time that an image may take, at the 99th percentile (ship.budget_ms); of a camera or "
-        "stream, from the arrival of a frame to its answer")
+    add(
+        "--budget-ms",
+        type=float,
+        help="time that an image may take, at the 99th percentile (ship.budget_ms); of a camera or "
+        "stream, from the arrival of a frame to its answer",
+    )
     add("--decode-seconds", type=float, default=10.0, help="CPU seconds that decoding one file may take (10)")
     add("--decode-mb", type=int, default=1024, help="MB that decoding may take (1024)")
     add("--workers", type=int, default=1, help="processes that decode (1)")

@@ -81,7 +81,8 @@ def _material(root: Path, asked: argparse.Namespace, shipped: Any, meter: Meter)
     task = build(config["task"], card=card)
     if shipped.columns != task.columns:
         raise PersonError(
-            f"the model of {shipped.folder} predicts {', '.join(shipped.columns[:4])}, the data here is for {', '.join(task.columns[:4])}: "
+            f"the model of {shipped.folder} predicts {', '.join(shipped.columns[:4])}, the data here is for "
+            f"{', '.join(task.columns[:4])}: "
             "simulate where the data lies that it was made for"
         )
     _look(root, asked)

@@ -66,9 +66,7 @@ class Requirement:
     Attributes:
         name: the key in conf that holds the limit.
         meaning: for people.
-        value: what was found.
-        low: end of its interval.
-        high: end of its interval.
+        found: `value`, and `low` and `high` of its interval.
         limit: None where nothing is asked.
         at_least: the limit is a lower one.
         unit: of value and limit; "share" for a share.
@@ -77,13 +75,26 @@ class Requirement:
 
     name: str
     meaning: str
-    value: float
-    low: float
-    high: float
+    found: Mapping[str, float]
     limit: float | None
     at_least: bool = False
     unit: str = "share"
     measured: bool = False
+
+    @property
+    def value(self) -> float:
+        """What was found."""
+        return self.found["value"]
+
+    @property
+    def low(self) -> float:
+        """Where its interval begins."""
+        return self.found["low"]
+
+    @property
+    def high(self) -> float:
+        """Where its interval ends."""
+        return self.found["high"]
 
     @property
     def state(self) -> str:

@@ -1,7 +1,6 @@
 """The page of a simulation: one self-contained HTML file, and its tables and pictures beside it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from pipeline.loop.contract import Outcome, Requirement
 
 PAGE, FACTS, EVENTS = "report.html", "outcome.json", "events.csv"
 BUDGET = 3_000_000  # characters of all pictures together
-FIRST = "What is asked, as a share of its limit; green: all of the interval keeps it, orange: only the value does, red: not even that."
+FIRST = (
+    "What is asked, as a share of its limit. Green: all of the interval keeps it; orange: the value alone; red: not even that."
+)
 
 
 def write(outcome: Outcome, folder: Path, model: Mapping[str, str]) -> Path:
@@ -40,7 +41,7 @@ def write(outcome: Outcome, folder: Path, model: Mapping[str, str]) -> Path:
         charts=[(caption, shown[file].uri) for caption, file in drawn.items()], number=figures.number,
     )  # fmt: skip
     facts = {"held": outcome.held, "summary": outcome.summary, "model": dict(model),
-             "requirements": {one.name: _plain({**asdict(one), "state": one.state}) for one in outcome.requirements}}  # fmt: skip
+             "requirements": {one.name: _plain(one) for one in outcome.requirements}}  # fmt: skip
     write_json(folder / FACTS, facts)
     write_csv(folder / EVENTS, outcome.columns, outcome.events)
     partial = folder / f"{PAGE}.part"
@@ -59,6 +60,8 @@ def unit(one: Requirement) -> str:
     return "" if one.unit in {"share", "ratio"} else one.unit
 
 
-def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no infinity."""
-    return {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in facts.items()}
+def _plain(one: Requirement) -> dict[str, Any]:
+    """As JSON, which knows no infinity."""
+    ends = {name: value if np.isfinite(value) else None for name, value in one.found.items()}
+    return {"meaning": one.meaning, **ends, "limit": one.limit, "at_least": one.at_least, "unit": one.unit,
+            "measured": one.measured, "state": one.state}  # fmt: skip

@@ -19,7 +19,7 @@ ARMS = (("without", GREY), ("true load", GREEN), ("model", BLUE))
 
 
 def requirements(asked: Sequence[Requirement], path: Path) -> Path:
-    """Each value with its interval, as a share of its limit; what is asked lies left of 1, or right of it where more is better."""
+    """Each value with its interval, as a share of its limit; left of 1 is good, right of it where more is."""
     shown = [one for one in asked if one.limit and np.isfinite(one.value)]
     fig = figure(7.2, 0.8 + 0.42 * max(1, len(shown)))
     axes = fig.add_subplot()

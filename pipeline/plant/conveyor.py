@@ -1,7 +1,7 @@
 """A sorting line: parts pass a camera, the model says which to reject, a gate pushes these off the belt.
 
-The belt's speed blurs what the model sees; the time that the model takes slows the belt and may come too late for the gate; a gate
-that is still open takes the next part too. The equations stand in `pipeline/simulation/line.py`.
+The belt's speed blurs what the model sees; the time that the model takes slows the belt and may come too late for the gate; a
+gate that is still open takes the next part too. The equations stand in `pipeline/simulation/line.py`.
 
 H height, W width, C channels, N test samples, P parts.
 """
@@ -48,13 +48,20 @@ class Conveyor:
         low += [name for name in ("latency_ms", "budget_ms", "min_rate") if given[name] is not None and given[name] < 0]
         low += [name for name in ("max_escape", "max_false_reject", "max_late") if not 0 <= (given[name] or 0) <= 1]
         if low:
-            raise PersonError(f"plant.{low[0]} is out of range (conf/plant/conveyor.yaml has the units): received {given[low[0]]}")
+            raise PersonError(
+                f"plant.{low[0]} is out of range (conf/plant/conveyor.yaml has the units): received {given[low[0]]}"
+            )
         if slow > fast or ahead >= way or jitter >= 0.3:
             raise PersonError(
                 f"plant: slow must not be above fast, ahead must be below way, and jitter below 0.3: received slow {slow}, fast "
                 f"{fast}, ahead {ahead}, way {way}, jitter {jitter}"
             )
-        self.reject, self.threshold, self.reject_unknown, self.late = [str(name) for name in reject], threshold, reject_unknown, late
+        self.reject, self.threshold, self.reject_unknown, self.late = (
+            [str(name) for name in reject],
+            threshold,
+            reject_unknown,
+            late,
+        )
         self.parts, self.faulty, self.pitch, self.jitter, self.mass = parts, faulty, pitch, jitter, mass
         self.field, self.exposure, self.encoder, self.cycle = field, exposure_ms / 1000, encoder, cycle_ms / 1000
         self.latency, self.added = latency_ms, (transport_ms + extra_ms) / 1000
@@ -86,7 +93,9 @@ class Conveyor:
         """Whether each class is to be rejected, (K,)."""
         known = list(material.classes)
         if not known:
-            raise PersonError("plant=conveyor sorts what a classifier recognises, but this model predicts a value: try  simulate drive")
+            raise PersonError(
+                "plant=conveyor sorts what a classifier recognises, but this model predicts a value: try  simulate drive"
+            )
         if not self.reject:
             raise PersonError(f"name the classes that the gate takes off:  reject=[{known[-1]}]  (classes: {', '.join(known)})")
         for name in self.reject:
@@ -137,7 +146,7 @@ class Conveyor:
         return Outcome(
             title="A sorting line with the model inside", summary=_summary(asked), requirements=asked, facts=facts,
             tables={"Parts that were sorted wrongly, by cause": table}, columns=COLUMNS, events=rows, text=TEXT,
-            charts=self._charts(material, order, trace, wait_P, escaped),
+            charts=self._charts(material, order, trace, wait_P=wait_P, escaped=escaped),
         )  # fmt: skip
 
     def _requirements(
@@ -154,18 +163,28 @@ class Conveyor:
         waits = judge.percentile(wait_P[np.isfinite(wait_P)], LEVEL, material)
         passed = judge.rate(trace.passed_P[there_P], cover)
         found = [
-            Requirement("max_escape", "faulty parts that pass", **of(bad_P, ~trace.off_P), limit=limits["max_escape"]),
-            Requirement("max_false_reject", "good parts that are rejected", **of(good_P, trace.off_P), limit=limits["max_false_reject"]),
-            Requirement("max_late", "parts without an answer in time", **judge.in_time(trace.late_P[there_P], cover), limit=limits["max_late"], measured=clock),
-            Requirement("budget_ms", "time of an answer, 99th percentile", **waits, limit=self.budget, unit="ms", measured=clock),
-            Requirement("min_rate", "parts a second", **passed, limit=limits["min_rate"], at_least=True, unit="1/s", measured=clock),
+            Requirement("max_escape", "faulty parts that pass", of(bad_P, ~trace.off_P), limit=limits["max_escape"]),
+            Requirement(
+                "max_false_reject", "good parts that are rejected", of(good_P, trace.off_P), limit=limits["max_false_reject"]
+            ),
+            Requirement(
+                "max_late",
+                "parts without an answer in time",
+                judge.in_time(trace.late_P[there_P], cover),
+                limit=limits["max_late"],
+                measured=clock,
+            ),
+            Requirement("budget_ms", "time of an answer, 99th percentile", waits, limit=self.budget, unit="ms", measured=clock),
+            Requirement(
+                "min_rate", "parts a second", passed, limit=limits["min_rate"], at_least=True, unit="1/s", measured=clock
+            ),
         ]
         if not there_P.all():
-            found.append(Requirement("stuck", "parts that never came to the gate", **judge.in_time(~there_P, cover), limit=0.0))
+            found.append(Requirement("stuck", "parts that never came to the gate", judge.in_time(~there_P, cover), limit=0.0))
         return found
 
     def _charts(
-        self, material: Material, order: "_Asked", trace: Trace, wait_P: NDArray[np.float64], escaped: list[int]
+        self, material: Material, order: "_Asked", trace: Trace, *, wait_P: NDArray[np.float64], escaped: list[int]
     ) -> list[Chart]:
         charts = [
             Chart("line", "The first seconds: speed of the belt, answers that are waited for, the gate; below, each part as it "
@@ -176,7 +195,9 @@ class Conveyor:
         if escaped:
             shown = [order.seen(part, float(trace.speed_P[part])) for part in escaped]
             titles = [f"part {part}\np {order.score_P[part]:.2f}" for part in escaped]
-            charts.append(Chart("escaped", "Faulty parts that passed, as the camera saw them.", partial(pictures.sheet_of, shown, titles)))
+            charts.append(
+                Chart("escaped", "Faulty parts that passed, as the camera saw them.", partial(pictures.sheet_of, shown, titles))
+            )
         return charts
 
 
@@ -217,7 +238,7 @@ def blurred(pixels_HWC: Pixels, length: float) -> Pixels:
     return np.asarray(np.rint(np.clip(moved_HWC, 0, 255)), dtype=np.uint8)
 
 
-def _why(faulty: bool, off: bool, late: bool, model: bool, told: bool, there: bool) -> str:  # noqa: PLR0913, PLR0917, FBT001
+def _why(faulty: bool, off: bool, late: bool, model: bool, told: bool, there: bool) -> str:  # noqa: PLR0917
     """What went wrong with a part; "" for nothing."""
     if not there:
         return "never came to the gate"
@@ -240,8 +261,9 @@ def _summary(asked: list[Requirement]) -> str:
 
 
 TEXT = (
-    "Test images come over a belt. A DC motor under a PI controller drives it and is loaded by the parts; each image is blurred by "
-    "what the belt moves during the exposure. Answers come one after the other; where they pile up the belt slows down. A part "
-    "without an answer at the point of decision is rejected or let through as conf says. The gate is a second-order actuator.",
+    "Test images come over a belt. A DC motor under a PI controller drives it and is loaded by the parts.",
+    "Each image is blurred by what the belt moves during the exposure.",
+    "Answers come one after the other; where they pile up the belt slows down. A part without one is rejected or let through.",
+    "The gate is a second-order actuator: it needs time to open, and takes a neighbour while it is open.",
     "Intervals treat images of one group as one piece of evidence, however often they came over the belt.",
 )

@@ -1,7 +1,7 @@
 """A motor whose speed nobody measures is held at a speed under a changing load; the model is the sensor of the load.
 
-A drive without a speed sensor droops under load. What makes up for it is u = K w + R (b w + T) / K, the voltage at which the motor
-rests at speed w under the load T (`pipeline.simulation.motor`), with the model's T. The answer changes the voltage, the voltage
+A drive without a speed sensor droops under load. What makes up for it is u = K w + R (b w + T) / K, the voltage at which the
+motor rests at speed w under the load T (`pipeline.simulation.motor`), with the model's T. The answer changes the voltage, that
 changes the current, and the current is what the model sees next: a loop. Each motor differs from the typical one that the
 controller knows, and none was in the training data.
 
@@ -81,13 +81,15 @@ class Drive:
         """
         rig = material.dataset
         if material.classes or not hasattr(rig, "sensed"):
-            raise PersonError("plant=drive needs the virtual sensor of  experiment=motor ; for a classifier try  simulate conveyor")
+            raise PersonError(
+                "plant=drive needs the virtual sensor of  experiment=motor ; for a classifier try  simulate conveyor"
+            )
         typical = Motor(*rig.typical)
         most = voltage(typical, self.speed, rig.torque[1])
         if not rig.voltage[0] <= voltage(typical, self.speed, rig.torque[0]) <= most <= rig.voltage[1]:
             raise PersonError(
-                f"plant.speed {self.speed:g} rad/s cannot be held: it takes up to {most:.1f} V, and the supply gives {rig.voltage[0]:g} "
-                f"to {rig.voltage[1]:g}"
+                f"plant.speed {self.speed:g} rad/s cannot be held: it takes up to {most:.1f} V, and the supply gives "
+                f"{rig.voltage[0]:g} to {rig.voltage[1]:g}"
             )
         runs: list[tuple[Loads, dict[str, Ran]]] = []
         for number in range(self.motors):
@@ -149,24 +151,15 @@ class Drive:
 
     def _outcome(self, material: Material, rig: Any, runs: list[tuple[Loads, dict[str, Ran]]]) -> Outcome:
         asked = self._requirements(material, rig, runs)
-        rows = []
-        for number, (loads, arms) in enumerate(runs):
-            ran = arms["model"]
-            for window in range(self.records):
-                wrong_T = ran.speed_VT[window] - self.speed
-                rows.append([
-                    number, window, round(float(loads.torque_VT[window, -1]), 5), round(float(ran.said_V[window]), 5),
-                    round(1000 * float(ran.seconds_V[window]), 3), int(self._late(rig, ran)[window]), round(float(ran.volts_VT[window, -1]), 3),
-                    round(float(np.abs(wrong_T).mean()), 3), round(float(self._outside(wrong_T).mean()), 4),
-                ])  # fmt: skip
         table = []
         for name in ("without", "model", "true load"):
             wrong_RVT = np.stack([arms[name].speed_VT for _, arms in runs]) - self.speed
-            table.append([name, round(float(np.abs(wrong_RVT).mean()), 3), round(float(self._outside(wrong_RVT).mean()), 4),
-                          round(float(np.abs(wrong_RVT).max()), 2)])  # fmt: skip
+            size_RVT = np.abs(wrong_RVT)
+            outside = float(self._outside(wrong_RVT).mean())
+            table.append([name, round(float(size_RVT.mean()), 3), round(outside, 4), round(float(size_RVT.max()), 2)])
         said = np.concatenate([arms["model"].said_V - loads.torque_VT[:, -1] for loads, arms in runs])
         facts = {
-            "motors": f"{self.motors} that are not in the data, {self.records} windows of {rig.samples * rig.period_ms:g} ms each",
+            "motors": f"{self.motors} outside the data, {self.records} windows of {rig.samples * rig.period_ms:g} ms each",
             "error of the model inside the loop": f"{np.abs(said).mean():.4f} N m on average",
             "time for an answer": f"{1000 * self._room(rig):.1f} ms, until the moment of actuation",
         }
@@ -176,8 +169,9 @@ class Drive:
         waits = np.concatenate([1000 * arms["model"].seconds_V for _, arms in runs])
         return Outcome(
             title="A motor without a speed sensor, with the model inside",
-            summary=f"the model leaves {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of the speed error of a drive without it",
-            requirements=asked, facts=facts, tables={"What the model is worth": (columns, table)}, columns=COLUMNS, events=rows,
+            summary=f"the model leaves {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of the speed error without it",
+            requirements=asked, facts=facts, tables={"What the model is worth": (columns, table)}, columns=COLUMNS,
+            events=self._rows(rig, runs),
             charts=[
                 Chart("drive", "The first motor: the load and what the model said, the voltage, the speed with and without the "
                       "model, and the band.", partial(pictures.drive, runs[0], self.speed, self.band)),
@@ -185,23 +179,37 @@ class Drive:
             ], text=TEXT,
         )  # fmt: skip
 
+    def _rows(self, rig: Any, runs: list[tuple[Loads, dict[str, Ran]]]) -> list[list[Any]]:
+        """One of each window, for the table of events."""
+        rows = []
+        for number, (loads, arms) in enumerate(runs):
+            ran, late_V = arms["model"], self._late(rig, arms["model"])
+            for window, wrong_T in enumerate(ran.speed_VT - self.speed):
+                seen = (loads.torque_VT[window, -1], ran.said_V[window], 1000 * ran.seconds_V[window], ran.volts_VT[window, -1])
+                load, said, spent, volts = (round(float(value), 5) for value in seen)
+                error, outside = round(float(np.abs(wrong_T).mean()), 3), round(float(self._outside(wrong_T).mean()), 4)
+                rows.append([number, window, load, said, spent, int(late_V[window]), volts, error, outside])
+        return rows
+
     def _requirements(self, material: Material, rig: Any, runs: list[tuple[Loads, dict[str, Ran]]]) -> list[Requirement]:
         cover, units = material.coverage, [str(number) for number in range(self.motors)]
         wrong, alone = (
             np.array([np.abs(arms[name].speed_VT - self.speed).mean() for _, arms in runs]) for name in ("model", "without")
         )
+        room = 1000 * self._room(rig)
         outside = np.array([self._outside(arms["model"].speed_VT - self.speed).mean() for _, arms in runs])
         late_N = np.concatenate([self._late(rig, arms["model"]) for _, arms in runs])
         waits = np.concatenate([1000 * arms["model"].seconds_V for _, arms in runs])
         clock = self.latency is None
         slow = judge.percentile(waits, LEVEL, material)
         return [
-            Requirement("max_outside", "time with the speed outside the band", **judge.mean(outside, units, cover), limit=self.max_outside),
-            Requirement("max_ratio", "speed error, over that without the model", **judge.ratio(wrong, alone, material),
+            Requirement("max_outside", "time with the speed outside the band", judge.mean(outside, units, cover),
+                        limit=self.max_outside),
+            Requirement("max_ratio", "speed error, over that without the model", judge.ratio(wrong, alone, material),
                         limit=self.max_ratio, unit="ratio"),
-            Requirement("max_late", "answers after the moment of actuation", **judge.in_time(late_N, cover), limit=self.max_late,
+            Requirement("max_late", "answers after the moment of actuation", judge.in_time(late_N, cover), limit=self.max_late,
                         measured=clock),
-            Requirement("actuate", "time of an answer, 99th percentile", **slow, limit=1000 * self._room(rig), unit="ms", measured=clock),
+            Requirement("actuate", "time of an answer, 99th percentile", slow, limit=room, unit="ms", measured=clock),
         ]  # fmt: skip
 
     def _room(self, rig: Any) -> float:
@@ -225,10 +233,9 @@ def _blank(count: int, samples: int) -> tuple[Floats, Floats]:
 
 
 TEXT = (
-    "No sensor of speed: the controller sets the voltage at which the typical motor would rest at the wanted speed under the load "
-    "that the model says. The window of voltage and current that the model reads holds the effect of its own last answer. The "
-    "load steps at any moment; motors differ from the typical one, and none of them was in the data.",
-    "Beside it stands the same drive that takes the load for the middle of its range, and one that is told the true load: no "
-    "sensor, however good, does better than that one.",
+    "No sensor of speed: the controller sets the voltage at which a typical motor rests at the wanted speed under the load.",
+    "The model says that load. Its window of voltage and current holds the effect of its own last answer.",
+    "The load steps at any moment; motors differ from the typical one, and none of them was in the data.",
+    "Beside it stands a drive that takes the load for the middle of its range, and one that is told the true load.",
     "Intervals are over motors.",
 )

@@ -1,7 +1,7 @@
 """A camera or a stream: whoever answers gets the newest frame, and what came while it was busy is counted and left out.
 
-A list of frames that wait would grow old: with a model slower than the camera, each answer would be about an older moment than the
-one before. H height, W width, C channels.
+Frames that wait would grow old: with a model slower than the camera, each answer would be about an older moment than the one
+before. H height, W width, C channels.
 """
 
 import os

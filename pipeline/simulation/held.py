@@ -66,7 +66,7 @@ def motor(it: Motor, step: float, *, travel: float = 1.0) -> Held:
 
 
 def actuator(frequency: float, damping: float, step: float) -> Held:
-    """A second-order actuator that follows a command: states are its place (share of its way) and speed (1/s); input: the command.
+    """A second-order actuator that follows a command: states: place (share of its way) and speed (1/s); input: the command.
 
     Args:
         frequency: natural, Hz.

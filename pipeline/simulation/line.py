@@ -19,6 +19,7 @@ from pipeline.simulation.motor import Motor
 GRAVITY = 9.81  # m / s^2
 OPEN = 0.5  # share of its way from which the gate takes a part off
 RECORDED = 0.01  # s between two recorded moments
+BEHIND = 3  # parts behind the gate that may still hold it open
 PATIENCE = 20.0  # times as long as the belt needs at its slow speed, then the run ends
 
 
@@ -110,8 +111,9 @@ class Trace:
 
 def empty(count: int) -> Trace:
     """Nothing has happened to any part."""
-    never = [np.full(count, np.nan) for _ in range(4)]
-    return Trace(*never, *(np.zeros(count, dtype=bool) for _ in range(3)))
+    seen, answered, passed, speed = (np.full(count, np.nan) for _ in range(4))
+    told, late, off = (np.zeros(count, dtype=bool) for _ in range(3))
+    return Trace(seen, answered, passed, speed, told_P=told, late_P=late, off_P=off)
 
 
 class Line:
@@ -126,13 +128,15 @@ class Line:
         cycle: of the controller, s.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self, *, belt: Belt, gate: Gate, parts: Parts, decide: Callable[[int, float], tuple[bool, float]], late: bool,
         cycle: float,
     ) -> None:  # fmt: skip
         self.belt, self.gate, self.parts, self.decide, self.late, self.cycle = belt, gate, parts, decide, late, cycle
         self.drive: Held = motor(belt.motor, cycle, travel=belt.travel)
         self.flap: Held = actuator(gate.frequency, gate.damping, cycle)
+        self.place, self.slip = parts.place_P, parts.slip_P
+        self.weighed = np.concatenate([[0.0], np.cumsum(parts.mass_P)])  # mass of the parts before each
         self.state_3, self.flap_2 = np.zeros(3), np.zeros(2)
         self.wanted, self.sum, self.free = belt.fast, 0.0, 0.0
         self.seen = self.answered = self.due = self.passed = 0  # the next part of each kind
@@ -168,7 +172,7 @@ class Line:
         if volts == asked:  # no wind-up
             self.sum += wrong * self.cycle
         moving = self.state_3[1] > 0 or volts > 0
-        mass = float(self.parts.mass_P[self.passed : self.seen].sum())
+        mass = float(self.weighed[self.seen] - self.weighed[self.passed])
         torque = belt.drag * mass * GRAVITY * belt.travel if moving else 0.0
         self.state_3 = self.drive.next(self.state_3, np.array([volts, torque]))
         return volts
@@ -176,7 +180,7 @@ class Line:
     def _look(self, now: float, trace: Trace) -> None:
         """Parts that pass the camera are decided on, one after the other; answers that are ready arrive."""
         way = float(self.state_3[2])
-        while self.seen < len(self.parts.place_P) and way >= self.parts.place_P[self.seen]:
+        while self.seen < len(self.place) and way >= self.place[self.seen]:
             part, speed = self.seen, float(self.state_3[1]) * self.belt.travel
             rejects, seconds = self.decide(part, speed)
             self.free = max(now, self.free) + seconds
@@ -188,15 +192,15 @@ class Line:
 
     def _push(self, now: float, trace: Trace) -> None:
         """The gate follows what is to be rejected; parts pass it."""
-        way, gate, parts = float(self.state_3[2]), self.gate, self.parts
-        believed_P = way - parts.place_P[: self.seen] - gate.way + parts.slip_P[: self.seen]
-        while self.due < self.seen and believed_P[self.due] >= -gate.ahead:
+        way, gate = float(self.state_3[2]), self.gate
+        first = max(0, self.passed - BEHIND)
+        believed = (way - gate.way - self.place[first : self.seen] + self.slip[first : self.seen]).tolist()
+        while self.due < self.seen and believed[self.due - first] >= -gate.ahead:
             if self.due >= self.answered:
                 trace.late_P[self.due], trace.told_P[self.due] = True, self.late
             self.due += 1
-        near = slice(max(0, self.passed - 3), self.due)
-        inside = trace.told_P[near] & (believed_P[near] <= gate.behind)
-        self.flap_2 = self.flap.next(self.flap_2, np.array([1.0 if inside.any() else 0.0]))
-        while self.passed < self.seen and way >= parts.place_P[self.passed] + gate.way:
+        inside = any(trace.told_P[part] and believed[part - first] <= gate.behind for part in range(first, self.due))
+        self.flap_2 = self.flap.next(self.flap_2, np.array([float(inside)]))
+        while self.passed < self.seen and way >= self.place[self.passed] + gate.way:
             trace.off_P[self.passed], trace.passed_P[self.passed] = self.flap_2[0] >= OPEN, now
             self.passed += 1

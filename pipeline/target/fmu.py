@@ -1,7 +1,7 @@
 """FMI 3: the model as a co-simulation unit (FMU) for system simulators, by PythonFMU3; run here by FMPy.
 
-Standard: Modelica Association, Functional Mock-up Interface 3.0 (2022). Inside lies the exported file, answered by ONNX Runtime in
-the Python of whoever simulates, so that machine needs `onnxruntime` and `numpy`. One step answers one image.
+Standard: Modelica Association, Functional Mock-up Interface 3.0 (2022). Inside lies the exported file, answered by ONNX Runtime
+in the Python of whoever simulates, so that machine needs `onnxruntime` and `numpy`. One step answers one image.
 
 B batch, H height, W width, C channels, K columns of a decoded prediction.
 """

@@ -62,7 +62,10 @@ def test_archives_and_videos_are_read_too(folder, images, tmp_path):
         writer.write(np.full((32, 32, 3), 20 * level, np.uint8))
     writer.release()
     out = tmp_path / "table.csv"
-    assert main(["predict", str(archive), str(video), "--every", "3", "--batch", "4", "--model", str(folder), "--out", str(out)]) == 0
+    assert (
+        main(["predict", str(archive), str(video), "--every", "3", "--batch", "4", "--model", str(folder), "--out", str(out)])
+        == 0
+    )
     names = [row["name"] for row in table(out)]
     assert names[:6] == [f"{archive}/{seed}.png" for seed in range(6)]
     assert names[6:] == [f"{video}#{number}" for number in (0, 3, 6, 9)]
@@ -178,7 +181,15 @@ def test_a_model_slower_than_its_camera_answers_new_frames_and_misses_the_budget
 def test_a_camera_without_an_end_stops_after_its_seconds(folder, tmp_path):
     began = time.monotonic()
     with Camera(10_000, 50) as camera:
-        words = [f"http://127.0.0.1:{camera.server_port}/", "--seconds", "0.5", "--model", str(folder), "--out", str(tmp_path / "t.csv")]
+        words = [
+            f"http://127.0.0.1:{camera.server_port}/",
+            "--seconds",
+            "0.5",
+            "--model",
+            str(folder),
+            "--out",
+            str(tmp_path / "t.csv"),
+        ]
         assert main(["predict", *words]) == 0
     assert time.monotonic() - began < 30
     assert table(tmp_path / "t.csv")

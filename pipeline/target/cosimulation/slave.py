@@ -1,4 +1,4 @@
-"""The model as an FMI 3 co-simulation unit: set `image`, do a step, read `prediction`. It travels inside the FMU and runs there."""
+"""The model as an FMI 3 co-simulation unit: set `image`, do a step, read `prediction`. This file travels inside the FMU."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pythonfmu3 import Boolean, Dimension, Float64, Fmi3Causality, Fmi3SlaveBase
 from pythonfmu3.cosimulation import CoSimulation
 
 
-class Model(Fmi3SlaveBase, CoSimulation):
+class Model(Fmi3SlaveBase, CoSimulation):  # type: ignore[misc]
     """Input: `image`, bytes of height x width x channels. Outputs: `prediction`, and what else the file answers."""
 
     def __init__(self, **kwargs: Any) -> None:
