@@ -9,19 +9,16 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.core.artifact import write_json
 from pipeline.core.errors import PersonError, near_match
-from pipeline.core.intervals import bootstrap
 from pipeline.core.parts import build
-from pipeline.evaluation import paired
+from pipeline.evaluation import contest, paired
 from pipeline.evaluation.paired import Compared
-from pipeline.evaluation.runs import Run, find
+from pipeline.evaluation.runs import find
 
 EXAMPLES = """examples:
   python -m pipeline compare HEAD~1 data/evaluate            the last commit against what lies here
@@ -51,9 +48,9 @@ def main(argv: Sequence[str]) -> int:
     label = str(first.headline["labels"].get(metric, metric))
     measure = {"resamples": options.resamples, "coverage": options.coverage, "seed": options.seed}
     if len(both[0]) > 1 or len(both[1]) > 1:
-        found, notes, what = _seeds(task, both, metric, measure)
+        found, notes, what = contest.over_seeds(task, both, metric=metric, measure=measure)
     else:
-        found, notes, what = _samples(task, (first, both[1][0]), metric, measure)
+        found, notes, what = contest.over_samples(task, (first, both[1][0]), metric=metric, measure=measure)
     tested = next((one for one in found if one.metric == metric), None)
     if tested is None:
         raise PersonError(f"{label} is undefined in most resamples of these test samples: compare by another  --metric")
@@ -67,91 +64,6 @@ def main(argv: Sequence[str]) -> int:
         winner = tested.winner(higher_is_better=task.higher_is_better, coverage=options.coverage) or None
         write_json(options.json, {**facts, "winner": winner, "compared": {one.metric: one.facts() for one in found}})
     return 0
-
-
-def _samples(
-    task: Any, both: tuple[Run, Run], metric: str, measure: dict[str, Any]
-) -> tuple[list[Compared], list[str], str]:  # fmt: skip
-    """One run each, over the test samples; every metric, notes, and what the pairs are."""
-    a, b = both
-    _check_same_samples(a, b)
-    samples = paired.Samples(a.truth_N, a.weight_N, a.groups)
-    found = paired.by_sample(task.metrics, a.prediction_NK, b.prediction_NK, samples, tested=metric, measure=measure)
-    grouped = found[0].pairs < len(a.ids) if found else False
-    notes = [
-        (
-            "This speaks of these two trained models on samples like these. It says nothing of their configurations: one seed "
-            f"each, and a winner takes {paired.FEWEST} paired seeds (python -m pipeline fan --seeds {paired.FEWEST})."
-        )
-    ]
-    if a.model and a.model == b.model:
-        notes.insert(0, "A and B are the same trained model.")
-    return found, notes, "groups of test samples" if grouped else "test samples"
-
-
-def _seeds(
-    task: Any, both: tuple[list[Run], list[Run]], metric: str, measure: dict[str, Any]
-) -> tuple[list[Compared], list[str], str]:  # fmt: skip
-    """Several runs each, over their seeds; the tested metric, notes, and what the pairs are."""
-    a, b = ({run.seed: run for run in side} for side in both)
-    for name, side, runs in (("A", a, both[0]), ("B", b, both[1])):
-        if len(side) < len(runs):
-            raise PersonError(f"{name} holds {len(runs)} runs of {len(side)} seeds: give one run of each seed")
-    if set(a) != set(b):
-        lone = ", ".join(map(str, sorted(set(a) ^ set(b))))
-        raise PersonError(f"runs are paired by seed, and the seeds {lone} are of one side alone: run the other one too")
-    seeds = sorted(a)
-    for seed in seeds:
-        _check_same_samples(a[seed], b[seed])
-    shared = all(set(a[seed].ids) == set(a[seeds[0]].ids) for seed in seeds)
-    values = [[float(side[seed].metrics[metric]["value"]) for seed in seeds] for side in (a, b)]
-    coverage = float(measure["coverage"])
-    if shared:
-        notes = ["The seeds share one test split; the interval holds the chance of a training and of who is in the test split."]
-        of_samples = _over_samples(task, a, b, metric=metric, measure=measure)
-        found = paired.by_seed(*values, metric=metric, coverage=coverage, of_samples=of_samples)
-    else:
-        overlap = float(np.mean([len(run.ids) / max(1, int(run.task["train_samples"])) for run in a.values()]))
-        notes = ["Each seed has its own test split; intervals are widened, since training sets overlap (Nadeau & Bengio 2003)."]
-        found = paired.by_seed(*values, metric=metric, coverage=coverage, overlap=overlap)
-    return [found], notes, "seeds"
-
-
-def _over_samples(
-    task: Any, a: dict[int, Run], b: dict[int, Run], *, metric: str, measure: dict[str, Any]
-) -> tuple[float, float] | None:
-    """Interval over the test samples of the mean difference of all seeds."""
-    seeds = sorted(a)
-    base = a[seeds[0]]
-    width = base.prediction_NK.shape[1]
-    parts = [run.prediction_NK[_order(run, base.ids)] for seed in seeds for run in (a[seed], b[seed])]
-
-    def mean(both_NM: Any, truth_N: Any, weight_N: Any) -> dict[str, float]:
-        starts = range(0, both_NM.shape[1], width)
-        values = [task.metrics(both_NM[:, start : start + width], truth_N, weight_N)[metric] for start in starts]
-        return {metric: float(np.mean(np.subtract(values[1::2], values[::2])))}
-
-    entry = bootstrap(mean, np.concatenate(parts, axis=1), base.truth_N, base.weight_N, base.groups, **measure).get(metric)
-    return None if entry is None else (entry["low"], entry["high"])
-
-
-def _check_same_samples(a: Run, b: Run) -> None:
-    """Hold two runs to the same test samples in the same order, and to the same task."""
-    if a.task["part"]["_target_"] != b.task["part"]["_target_"] or a.task["card"].get("classes") != b.task["card"].get("classes"):
-        raise PersonError(f"{a.name} and {b.name} predict different things (task or classes), so no metric compares them")
-    if a.ids != b.ids:
-        common = len(set(a.ids) & set(b.ids))
-        raise PersonError(
-            f"{a.name} and {b.name} were tested on different samples ({len(a.ids)} and {len(b.ids)}, {common} of them common), "
-            "so they cannot be paired: split the same data alike for both"
-        )
-    if not np.array_equal(a.truth_N, b.truth_N):
-        raise PersonError(f"{a.name} and {b.name} have the same test samples with different truths: one of them saw older labels")
-
-
-def _order(run: Run, ids: tuple[str, ...]) -> list[int]:
-    place = {identity: row for row, identity in enumerate(run.ids)}
-    return [place[identity] for identity in ids]
 
 
 def _show(found: Sequence[Compared], options: argparse.Namespace, labels: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline.core.errors import PersonError
 
+CORES = ("-c", "--cores", "-j", "--jobs", "--executor", "--profile", "--workflow-profile")  # words that say where jobs go
 EXAMPLES = """examples:
   python -m pipeline study plan digits_matrix          cells, and the jobs that are left; nothing runs
   python -m pipeline study run digits_matrix -j 2      run what is missing, two cores
@@ -57,13 +58,10 @@ def _run(study: str, jobs: int, rest: Sequence[str]) -> int:
     from pipeline.study.matrix import read_matrix
 
     read_matrix(Path.cwd(), study)
-    words = [sys.executable, "-m", "snakemake", "--config", f"study={study}", *([] if _says_cores(rest) else ["-c", str(jobs)]), *rest]
+    cores = [] if any(word.startswith(CORES) for word in rest) else ["-c", str(jobs)]
+    words = [sys.executable, "-m", "snakemake", "--config", f"study={study}", *cores, *rest]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return min(1, subprocess.run(words, env={**os.environ, "PATH": path}, check=False).returncode)
-
-
-def _says_cores(words: Sequence[str]) -> bool:
-    return any(word.startswith(("-c", "--cores", "-j", "--jobs", "--executor", "--profile", "--workflow-profile")) for word in words)
 
 
 def _plan(root: Path, word: str) -> int:
@@ -71,10 +69,11 @@ def _plan(root: Path, word: str) -> int:
 
     opened = open_study(root, word, main=True, dry=True)
     plan = opened.plan
-    print(f"{len(plan.cells)} cells, {len(opened.unfinished)} of them to do; {len(plan.jobs)} jobs, {len(opened.missing)} of them to run")
+    cells = len(plan.cells)
+    print(f"{cells} cells, {len(opened.unfinished)} of them to do; {len(plan.jobs)} jobs, {len(opened.missing)} of them to run")
     for stage in plan.stages:
         own = [name for name, job in plan.jobs.items() if job.stage == stage]
-        print(f"  {stage:<12}{len(own):>5} for {len(plan.cells)} cells{'':4}{sum(name in opened.missing for name in own):>5} to run")
+        print(f"  {stage:<12}{len(own):>5} for {cells} cells, {len(opened.missing.intersection(own))} to run")
     return 0
 
 

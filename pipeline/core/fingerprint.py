@@ -56,7 +56,7 @@ def closure(package: Path, roots: Iterable[str]) -> tuple[set[str], set[str]]:
         if module in inside or not _path(package, module).is_file():
             continue
         inside.add(module)
-        for name in _imports(_path(package, module)):
+        for name in _imported(_path(package, module).read_text(encoding="utf-8")):
             if name.split(".")[0] == "pipeline":
                 waiting += [".".join(name.split(".")[:end]) for end in range(2, name.count(".") + 2)]
             elif name.split(".")[0] not in sys.stdlib_module_names:
@@ -66,7 +66,12 @@ def closure(package: Path, roots: Iterable[str]) -> tuple[set[str], set[str]]:
 
 def module_hash(path: Path) -> str:
     """Hash of a module's syntax tree without comments, docstrings and formatting."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return _hashed(path.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1024)
+def _hashed(text: str) -> str:
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
@@ -93,8 +98,13 @@ def _providers() -> dict[str, list[str]]:
     return {name: list(dists) for name, dists in importlib.metadata.packages_distributions().items()}
 
 
-def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@lru_cache(maxsize=1024)  # the closures of the stages hold mostly the same modules
+def _imported(text: str) -> tuple[str, ...]:
+    return tuple(_named(text))
+
+
+def _named(text: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

@@ -1,7 +1,8 @@
 """What a matrix study must run: its cells, and one job for each distinct digest of a stage.
 
-Cells that differ in seed and fold alone are composed once. Everything of a stage's digest but these two is written out and hashed
-once for a configuration; a cell adds its seed, its fold - where the stage reads them - and the digests of what the stage stands on.
+Cells that differ in seed and fold alone are composed once. Everything of a stage's digest but these two is written out and
+hashed once for a configuration; a cell adds its seed, its fold - where the stage reads them - and the digests of what the stage
+stands on.
 """
 
 import hashlib

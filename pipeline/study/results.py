@@ -1,6 +1,7 @@
 """What a cell came to: its values with their intervals, read from what its stages published; and its looks at the test split."""
 
 import csv
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ def facts_of(folder: Path, stages: Sequence[str]) -> dict[str, Any]:
         stages: of the study.
 
     Returns:
-        `metric`, `label`, `higher`, `value`, `low`, `high` (None where there is none), `model`; nothing where no model was trained.
+        `metric`, `label`, `higher`, `value`, `low`, `high` (None where there is none), `model`, and where the value is of the
+        validation split `held` (which samples) and `share` (how many for one that trains); nothing where no model was trained.
     """
     data = folder / "data"
     if "evaluate" in stages:
@@ -50,8 +52,11 @@ def _validated(folder: Path) -> dict[str, Any]:
         rows = [{key: float(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
     value, _ = shipped(rows, config["train"], name, better)
     label = f"{name.removeprefix('val_')} (validation)"
+    split = read_json(folder / "data" / "split" / "split.json")
+    held = hashlib.sha256("\n".join(sorted(split["val"])).encode()).hexdigest()[:16]
+    share = len(split["val"]) / max(1, len(split["train"]))
     return {"metric": name, "label": label, "higher": better[name], "value": value, "low": None, "high": None,
-            "model": digest(folder / "data" / "train")}  # fmt: skip
+            "model": digest(folder / "data" / "train"), "held": held, "share": share}  # fmt: skip
 
 
 def forward_looks(root: Path, folder: Path) -> int:

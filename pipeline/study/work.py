@@ -39,12 +39,13 @@ def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
     here = _cell(plan, cell)
     job = job_name(stage, here.digests[stage])
     began = time.monotonic()
-    folder = prepare(book, here, plan.facts)
-    log = book.log(f"{cell}-{stage}")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_bytes(b"")
+    log = _log(book, f"{cell}-{stage}")
+    try:
+        folder = prepare(book, here, plan.facts)
+    except PersonError as error:
+        return _fail(book, job, f"error: {error}", cell=cell, stage=stage)
     with book.hold(f"restore-{cell}"):
-        code = _repro(folder, _absent(book, plan, here, plan.above(stage)), log, study)
+        code = _repro(folder, _absent(book, here, plan.above(stage)), log, study)
     code = code or _repro(folder, [stage], log, study)
     text = log.read_text(encoding="utf-8", errors="replace")
     out = _outputs(folder).get(stage)
@@ -69,12 +70,10 @@ def finish(root: Path, study: str, cell: str) -> int:
     plan = book.plan()
     here = _cell(plan, cell)
     folder = prepare(book, here, plan.facts)
-    log = book.log(f"{cell}-finish")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_bytes(b"")
+    log = _log(book, f"{cell}-finish")
     with book.hold(f"restore-{cell}"):
-        if _repro(folder, _absent(book, plan, here, plan.stages), log, study):
-            return _fail(book, cell, log.read_text(encoding="utf-8", errors="replace"), cell=cell, stage="restore")
+        if _repro(folder, _absent(book, here, plan.stages), log, study):
+            return _fail(book, cell, log.read_text(encoding="utf-8", errors="replace"), cell=cell, stage="finish")
     name = experiment_name(study, cell)
     with book.hold("experiments", root=True):
         forward_looks(root, folder)
@@ -90,13 +89,21 @@ def experiment_name(study: str, cell: str) -> str:
     return f"{study}-{cell}"
 
 
+def _log(book: Book, name: str) -> Path:
+    """An empty log."""
+    log = book.log(name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_bytes(b"")
+    return log
+
+
 def _cell(plan: Planned, name: str) -> Cell:
     if name not in plan.cells:
         raise PersonError(f"the study has no cell {name!r}; it has {', '.join(list(plan.cells)[:20])}")
     return plan.cells[name]
 
 
-def _absent(book: Book, plan: Planned, cell: Cell, stages: Sequence[str]) -> list[str]:
+def _absent(book: Book, cell: Cell, stages: Sequence[str]) -> list[str]:
     """Stages whose output the workspace does not hold as the jobs of the study made it."""
     there = _outputs(book.cell(cell.name))
     outs = {name: stage.out for name, stage in read_stages(book.cell(cell.name)).items()}
@@ -134,8 +141,9 @@ def _run(folder: Path, words: list[str], log: Path, study: str) -> int:
     group = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", study)}
     environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **group}
     with log.open("ab") as file:
-        return subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, stdout=file, stdin=subprocess.DEVNULL,
-                              stderr=subprocess.STDOUT, check=False, preexec_fn=die_with_parent).returncode  # noqa: PLW1509  # fmt: skip
+        done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+                              stdout=file, stderr=subprocess.STDOUT, check=False, preexec_fn=die_with_parent)  # fmt: skip
+    return done.returncode
 
 
 def _fail(book: Book, job: str, text: str, *, cell: str, stage: str) -> int:

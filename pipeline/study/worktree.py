@@ -1,7 +1,7 @@
 """Workspaces of cells: git worktrees of one state of the repository, with DVC's cache of the repository.
 
-The state is that of the workspace when the study starts: the last commit, and on top of it what was changed since in files that git
-knows, and new files below conf/ and pipeline/. It is kept under `refs/study/<name>`; nothing of the workspace changes.
+The state is that of the workspace when the study starts: the last commit, and on top of it what was changed since in files that
+git knows, and new files below conf/ and pipeline/. It is kept under `refs/study/<name>`; nothing of the workspace changes.
 """
 
 import configparser
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,21 @@ AUTHOR = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER")
           for what, value in (("NAME", "study"), ("EMAIL", "study@localhost"), ("DATE", "2000-01-01T00:00:00Z"))}  # fmt: skip
 
 
-def git(root: Path, *words: str, check: bool = True, **environment: str) -> str:
-    """Run git; its words on standard output.
+def git(root: Path, *words: str, check: bool = True, own: Mapping[str, str] | None = None) -> str:
+    """Run git; its words on standard output, "" where it refused.
+
+    Args:
+        root: where.
+        words: of git's command line.
+        check: whether a refusal is an error.
+        own: variables of the environment.
 
     Raises:
         PersonError: git is not installed, or refused.
     """
     try:
-        done = subprocess.run(["git", *words], cwd=root, env={**os.environ, **environment}, capture_output=True, text=True, check=False)  # noqa: S607
+        done = subprocess.run(["git", *words], cwd=root, env={**os.environ, **(own or {})}, capture_output=True, text=True,  # noqa: S607
+                              check=False)  # fmt: skip
     except FileNotFoundError as error:
         raise PersonError("a study makes its workspaces with git, which is not installed here") from error
     if check and done.returncode:
@@ -61,8 +69,8 @@ def cache_dir(root: Path) -> Path:
             return path
     except OSError as error:
         raise PersonError(
-            f"DVC's cache {path} cannot be written ({error.strerror}): all cells of a study share it; mend the access or the disk, "
-            "or name another folder with  dvc cache dir --local PATH"
+            f"DVC's cache {path} cannot be written ({error.strerror}): all cells of a study share it; mend the access or the "
+            "disk, or name another folder with  dvc cache dir --local PATH"
         ) from error
 
 
@@ -83,13 +91,13 @@ def snapshot(root: Path, study: str) -> tuple[str, str]:
         if real.is_file():
             shutil.copyfile(real, index)
         own = {"GIT_INDEX_FILE": str(index)}
-        git(root, "add", "--update", **own)
-        git(root, "add", "--all", "--", *(name for name in ("conf", "pipeline") if (root / name).is_dir()), **own)
-        git(root, "reset", "--quiet", "HEAD", "--", *OWN, check=False, **own)
-        tree = git(root, "write-tree", **own)
+        git(root, "add", "--update", own=own)
+        git(root, "add", "--all", "--", *(name for name in ("conf", "pipeline") if (root / name).is_dir()), own=own)
+        git(root, "reset", "--quiet", "HEAD", "--", *OWN, check=False, own=own)
+        tree = git(root, "write-tree", own=own)
     if tree == git(root, "rev-parse", f"{base}^{{tree}}"):
         return base, base
-    commit = git(root, "commit-tree", tree, "-p", base, "-m", f"study {study}", **AUTHOR)
+    commit = git(root, "commit-tree", tree, "-p", base, "-m", f"study {study}", own=AUTHOR)
     git(root, "update-ref", f"refs/study/{study}", commit)
     return base, commit
 

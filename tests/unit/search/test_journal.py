@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline.core.errors import PersonError
-from pipeline.search.halving import COMPLETE, FAILED, OPEN, STOPPED
 from pipeline.search.alone import alone
+from pipeline.search.halving import COMPLETE, FAILED, OPEN, STOPPED
 from pipeline.search.journal import NAME, Journal, mend
 from pipeline.search.space import read_space
 
