@@ -15,7 +15,7 @@ from tests.slurm.cluster import jobs, wait
 from tests.slurm.conftest import snakemake
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(6000)]
-ARMS = {f"lr{lr}-at{share}": [f"train.lr={lr}", f"calibrate.coverage=0.{share}"] for lr in ("0.01", "0.003", "0.001") for share in (80, 85, 90, 95)}
+ARMS = {f"lr{lr[2:]}_at{share}": [f"train.lr={lr}", f"calibrate.coverage=0.{share}"] for lr in ("0.01", "0.003", "0.001") for share in (80, 85, 90, 95)}
 STUDY = {"matrix": {"experiments": ["toy"], "overrides": ARMS}, "overrides": ["logger=none"], "target": "calibrate"}
 DISTINCT = {"compose": 12, "train": 3, "calibrate": 12}  # the others are the same in all cells
 
