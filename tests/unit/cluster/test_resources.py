@@ -1,5 +1,7 @@
 """What a stage asks of a cluster: its meta, more at each attempt, never more than the largest, and on several nodes where wished."""
 
+import ast
+
 import pytest
 
 from pipeline.cluster.resources import asked, layout, words
@@ -57,3 +59,16 @@ def test_every_stage_of_the_dag_says_what_it_needs(project):
         found = asked(one, {})
         assert found["mem_mb"](None, attempt=1) > 0, one.name
         assert found["runtime"](None, attempt=1) > 0, one.name
+
+
+def test_only_what_resumes_is_warned_and_meta_says_which(project):
+    """A stage resumes that cannot do without a `scratch`; for any other a warning would only shorten its time."""
+    warned = {one.name for one in read_stages(project).values() if asked(one, {"warn_seconds": 90}).get("slurm_extra") == "--signal=USR1@90"}
+    takes = set()
+    for path in (project / "pipeline/stages").glob("*.py"):
+        runs = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef) and node.name == "run"]
+        for node in runs:
+            needed = {one.arg for one, value in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if value is None}
+            takes |= {path.stem} if "scratch" in needed else set()
+    assert warned == takes == {"train", "synthesize"}
+    assert "slurm_extra" not in asked(TRAIN, {})
