@@ -4,12 +4,13 @@ import argparse
 import importlib
 import os
 import pkgutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.core.errors import PersonError, near_match
-from pipeline.core.interrupt import Interrupted
+from pipeline.core.interrupt import SIGNALS, Interrupted
 from pipeline.core.ranks import place
 
 EXAMPLES = """
@@ -50,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return 1
     except Interrupted as said:
+        for number in SIGNALS:  # Python gives up its handlers before it has ended: a second signal would be taken for a death
+            signal.signal(number, signal.SIG_IGN)
         if place().rank == 0:
             print(said, file=sys.stderr)
         return said.code

@@ -53,7 +53,7 @@ from pipeline.stages.counting import count
 
 def run(cfg, out: Path, *, source: Path) -> str:
     count("prep")
-    (out / "size.txt").write_text(str(cfg["prep"]["size"]))
+    (out / "size.txt").write_text(str(cfg["prep"]["amount"]))
     return "made"
 """
 SPLIT = """
@@ -137,7 +137,7 @@ defaults: [{task: classification}, {model: plain}, {splitter: stratified}, _self
 seed: 0
 threads: 1
 task: {headline: accuracy}
-prep: {size: 1}
+prep: {amount: 1}
 train: {max_steps: 27, validate_every: 1, lr: 0.5, width: 8, seconds: 0.0}
 logger: none
 """

@@ -36,7 +36,8 @@ def asked(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         stage: what dvc.yaml says of it.
-        settings: Snakemake's configuration: `nodes`, `tasks_per_node`, and `most`, the largest mem_mb and runtime of a job.
+        settings: Snakemake's configuration: `nodes`, `tasks_per_node`, `most`, the largest mem_mb and runtime of a job, and
+            `warn_seconds`, how long before its time limit a stage that resumes is told.
 
     Returns:
         Numbers, and for what grows with the attempt a function of Snakemake's `attempt`.
@@ -46,6 +47,8 @@ def asked(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
     for name in GROWING:
         if name in found:
             found[name] = _growing(int(found[name]), most.get(name))
+    if settings.get("warn_seconds") and stage.resources.get("resumes"):
+        found["slurm_extra"] = f"--signal=USR1@{int(settings['warn_seconds'])}"
     nodes, tasks = layout(stage, settings)
     if nodes * tasks > 1:
         found |= {"nodes": nodes, "tasks": nodes * tasks, "mpi": "srun"}  # `mpi`: srun is the stage's own affair

@@ -31,7 +31,7 @@ PERIOD_SECONDS = 0.2  # between two looks
 CELLS = ".run/study"  # <study>/<cell> is a workspace
 REPEAT_SECONDS = 5.0  # between two tellings: a stage that is still importing does not listen yet
 KILLED = re.compile(r"exited with (?:-9|137)\b")
-AGAIN = re.compile(rf"exited with {CODE}\b")
+AGAIN = re.compile(rf"exited with (?:{CODE}|-10|-12|-15)\b")  # or it died of the signal before it could listen
 
 
 def main(argv: list[str]) -> int:
@@ -85,7 +85,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 def _words(options: argparse.Namespace) -> list[str]:
     if options.study:
         return [sys.executable, "-m", "pipeline", "study", "job", options.study, options.cell, options.stage]
-    return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", options.stage]
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", options.stage]
 
 
 def _launcher(options: argparse.Namespace) -> str:

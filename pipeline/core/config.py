@@ -26,6 +26,7 @@ from pipeline.core.errors import PersonError, near_match
 from pipeline.core.parts import check_arguments, check_target, is_off
 
 OVERRIDE = re.compile(r"^(?P<sign>[+~]{0,2})(?P<key>[\w@/.\-]+)(=(?P<value>.*))?$", re.DOTALL)
+UNSEEN = re.compile(r"(?:^|\.)(size|nfiles)(?=$|[.\[])")  # DVC takes keys of these names for facts about files, at any depth
 
 
 def compose(conf: Path, *, experiment: str | None, overrides: Sequence[str]) -> dict[str, Any]:
@@ -105,6 +106,10 @@ def check(config: dict[str, Any], schema: Path) -> None:
             check_target(node["_target_"])
             check_arguments(where, node)
     for where, value in _leaves(config, ""):
+        blind = UNSEEN.search(where)
+        if blind:
+            raise PersonError(f"{where}: DVC's run-cache does not see a key named {blind[1]!r} and would restore the result of another "
+                              f"value (treeverse/dvc#10296): give it another name, as in image_{blind[1]}")  # fmt: skip
         if isinstance(value, float) and not math.isfinite(value):
             raise PersonError(f"{where} must be a finite number: received {value}")
         if value == "???":

@@ -1,12 +1,34 @@
-"""The acceptance list of scaling out, line by line; what each part needs stands in tests/scale_<part>.py."""
+"""The acceptance list of scaling out: one test a numbered line, printing its figure; its parts stand in tests/scale_<part>.py."""
 
 from collections import Counter
 
 import pytest
 
 from tests import scale_hosts
+from tests.scale_slurm import on_slurm
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(14400)]
+
+
+def say(text):
+    print(f"\n  {text}", flush=True)
+
+
+def test_1_a_study_on_slurm_with_kills(clone):
+    passed, figures = on_slurm(clone("study"), "tests/slurm/test_study.py", "tests/slurm/test_bad_input.py")
+    say(f"1. twelve cells on a real Slurm of four nodes: {passed} tests passed\n     " + "\n     ".join(figures))
+
+
+def test_2_preemption(clone):
+    passed, figures = on_slurm(clone("preempted"), "tests/slurm/test_preemption.py")
+    say(f"2. preempted, a killed node, a killed controller: {passed} tests passed\n     " + "\n     ".join(figures))
+    assert passed == 6
+
+
+def test_6_the_page_word_by_word(clone):
+    passed, _ = on_slurm(clone("page"), "tests/slurm/test_page.py")
+    say(f"6. docs/cluster.md followed on two nodes: {passed} tests passed")
+    assert passed == 2
 
 
 def test_5_forty_corruptions_of_the_cache(tmp_path):

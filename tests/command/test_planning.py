@@ -26,14 +26,14 @@ def test_only_what_reads_a_key_and_what_stands_on_it_changes(toy):
     assert list(planner.stages) == ["prep", "split", "train"]
     assert changed(planner, [], ["train.lr=0.1"]) == {"train"}
     assert changed(planner, [], ["splitter.val=0.3"]) == {"split", "train"}
-    assert changed(planner, [], ["prep.size=3"]) == {"prep", "split", "train"}
-    assert changed(planner, ["prep.size=3", "train.lr=0.1"], ["train.lr=0.1", "prep.size=3"]) == set()
+    assert changed(planner, [], ["prep.amount=3"]) == {"prep", "split", "train"}
+    assert changed(planner, ["prep.amount=3", "train.lr=0.1"], ["train.lr=0.1", "prep.amount=3"]) == set()
     assert changed(planner, [], ["logger=other"]) == set(), "no stage of the toy reads it"
 
 
 def test_jobs_are_the_distinct_digests(toy):
     planner = Planner(toy, "toy")
-    cells = [planner.cell([f"prep.size={size}", f"train.lr={lr}"]) for size in (1, 2) for lr in (0.1, 0.2, 0.2)]
+    cells = [planner.cell([f"prep.amount={size}", f"train.lr={lr}"]) for size in (1, 2) for lr in (0.1, 0.2, 0.2)]
     counted = jobs(cells)
     assert [sum(stage == name for stage, _ in counted) for name in planner.stages] == [2, 2, 4]
     assert sum(counted.values()) == 3 * len(cells)
@@ -81,7 +81,7 @@ def test_a_cell_is_what_compose_publishes(toy, tmp_path):
     from pipeline.stages import compose as stage  # the real one, on the toy's configuration
 
     planner = Planner(toy, "toy")
-    cell = planner.cell(["prep.size=2"], {"train.lr": 1e-05})
+    cell = planner.cell(["prep.amount=2"], {"train.lr": 1e-05})
     settle(cell, toy, "toy", tmp_path)
     out = tmp_path / "out"
     out.mkdir()

@@ -53,7 +53,7 @@ def test_a_study_shares_what_does_not_vary_and_trains_each_step_once(root):
 
 @pytest.mark.slow
 def test_jobs_that_run_are_the_distinct_digests_exactly(root):
-    space = {"train.lr": [0.1, 0.01], "prep.size": [1, 2, 3], "model": ["plain", "wide"]}
+    space = {"train.lr": [0.1, 0.01], "prep.amount": [1, 2, 3], "model": ["plain", "wide"]}
     searching.study(root, space=space, sampler={"name": "grid"}, pruner={"name": "none"}, trials=100)
     planned = searching.run(root, "tune", "s", "--plan")
     assert re.search(r"prep +3 of 12\n +split +3 of 12\n +train +12 of 12\n12 trials", planned.stdout), planned.stdout + planned.stderr
@@ -203,7 +203,7 @@ def test_what_it_keeps_composes_to_what_it_tried(root):
     from pipeline.core.config import compose
 
     space = {"model": ["plain", "wide"], "train.lr": {"low": 1e-3, "high": 1.0, "log": True}, "train.width": [8, 12]}
-    searching.study(root, space=space, trials=6, overrides=["prep.size=2"], confirm={"seeds": 6, "top": 1})
+    searching.study(root, space=space, trials=6, overrides=["prep.amount=2"], confirm={"seeds": 6, "top": 1})
     done = searching.run(root, "tune", "s", "--write")
     assert done.returncode == 0, done.stdout + done.stderr
     path = root / "conf/experiment/s_best.yaml"
@@ -212,7 +212,7 @@ def test_what_it_keeps_composes_to_what_it_tried(root):
     composed = compose(root / "conf", experiment="s_best", overrides=[])
     assert composed["train"]["lr"] == best["params"]["train.lr"]
     assert composed["model"]["name"] == best["params"]["model"]
-    assert composed["prep"]["size"] == 2
+    assert composed["prep"]["amount"] == 2
     assert "is better than the default" in path.read_text()
     path.write_text("# @package _global_\n# by hand\n")
     refused = searching.run(root, "tune", "s", "--write")
