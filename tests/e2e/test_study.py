@@ -44,9 +44,20 @@ def test_a_second_run_does_nothing(finished):
     folder, _ = finished
     before = scale_study.ran(folder)
     done = scale_study.snake(folder)
-    assert "Nothing to be done" in done.stdout + done.stderr
+    assert "rule study_" not in done.stdout + done.stderr
+    assert "rule finish_cell" not in done.stdout + done.stderr
     assert scale_study.ran(folder) == before
     assert "6 cells, 0 of them to do; 20 jobs, 0 of them to run" in scale_study.call(folder, "pipeline", "study", "plan", "m").stdout
+
+
+def test_a_dry_run_changes_nothing(finished):
+    folder, _ = finished
+    scale_study.write(folder, matrix={**scale_study.MATRIX["matrix"], "seeds": [0, 5]})
+    before = (folder / ".run/study/m/.state/plan.json").read_bytes()
+    done = scale_study.snake(folder, "m", "-n")
+    assert "finish_cell" in done.stdout + done.stderr
+    assert (folder / ".run/study/m/.state/plan.json").read_bytes() == before
+    scale_study.write(folder)
 
 
 def test_cells_come_back_as_experiments_and_as_one_page(finished):
