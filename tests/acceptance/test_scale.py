@@ -4,9 +4,32 @@ from collections import Counter
 
 import pytest
 
-from tests import scale_hosts
+from tests import scale_hosts, scale_network
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(7200)]
+
+
+@pytest.mark.parametrize("name", ["ssh", "s3"])
+def test_3_two_machines_and_a_remote(tmp_path, name):
+    with scale_network.Network(tmp_path / "net") as network:
+        folder = network.serve_ssh()
+        if name == "ssh":
+            address, key = f"{folder}/cache", ["keyfile", "~/client_key"]  # each machine has its own home
+        else:
+            address, key = "s3://cache/dvc", ["endpointurl", network.serve_s3()]
+        ran, same, back = scale_network.by_remote(network, address, name=name, key=key)
+    print(f"REMOTE {name}: machine a pushed a to d and died in e; machine b ran {ran}, equal bytes {same}; handed back without a run {back}")
+    assert (ran, same, back) == (["e", "f"], True, True)
+
+
+def test_3_a_training_over_two_machines(tmp_path):
+    with scale_network.Network(tmp_path / "net") as network:
+        rows, found, whole = scale_network.across(network, tmp_path)
+    for what, seconds, codes in rows:
+        print(f"  {what}: both ended after {seconds:.1f} s with {codes}")
+    print(f"TWO MACHINES, NO SHARED DISK: lost three times, {'the same bytes' if found == whole else 'OTHER BYTES'} as one machine undisturbed")
+    assert found == whole
+    assert all(seconds < 90 for _, seconds, _ in rows)
 
 
 def test_5_forty_corruptions_of_the_cache(tmp_path):
