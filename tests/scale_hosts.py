@@ -60,7 +60,7 @@ class Dry:
         (self.root / "stage.py").write_text(STAGE)
         (self.root / "params.yaml").write_text("source: data/raw\n")
         (self.root / ".dvcignore").write_text("__pycache__\n.run\ndata/*.partial\ndata/*.old\n")
-        (self.root / ".gitignore").write_text("/data/*\n/.snakemake/\n/.run/\n/ran.log\n/home/\n")
+        (self.root / ".gitignore").write_text("/data/*\n!/data/raw/\n/.snakemake/\n/.run/\n/ran.log\n/home/\n")
         stages = {
             name: {
                 "cmd": f"python stage.py {name} {size} " + " ".join(f"data/{other}" for other in others),

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.scale_hosts import environment
+from tests.scale_hosts import Dry, environment
+from tests.training.commands import Repository
 
 ADDRESSES = {"a": "10.213.7.1", "b": "10.213.7.2", "store": "10.213.7.3"}
 SSH, S3 = 2222, 5055
@@ -147,3 +148,100 @@ class Network:
             with contextlib.suppress(psutil.Error):
                 count += "python" in psutil.Process(int(number)).name()
         return count
+
+
+def by_remote(network, address, *, name, key):
+    """One machine builds half of the dry project, pushes and dies; the other goes on from the remote alone, then hands back.
+
+    Args:
+        network: the three machines, with their servers.
+        address: of the remote's folder.
+        name: of the remote.
+        key: option and value that the remote wants beside its address.
+
+    Returns:
+        What the second machine ran, whether its artifacts are those of an undisturbed run, and the same of a third clone that runs nothing.
+    """
+    whole = Dry.make(network.folder / "store" / f"whole_{name}")
+    whole.call("dvc", "repro")
+    ours = Dry.make(network.folder / "a" / name)
+    network.python("a", "dvc", "remote", "add", "--default", name, address, cwd=ours.root)
+    network.python("a", "dvc", "remote", "modify", name, *key, cwd=ours.root)
+    network.run("a", "git", "commit", "-qam", "remote", cwd=ours.root)
+    repository = f"ssh://root@{ADDRESSES['store']}:{SSH}{network.folder}/store/{name}.git"
+    network.run("store", "git", "init", "-q", "--bare", f"{name}.git")
+    network.run("a", "git", "push", "-q", repository, "main", cwd=ours.root)
+    network.python("a", "dvc", "repro", "d", cwd=ours.root)
+    network.python("a", "dvc", "push", "--run-cache", cwd=ours.root)
+    lost = network.start("a", sys.executable, "-m", "dvc", "repro", cwd=ours.root, DRY_SECONDS="60")
+    wait_until(lambda: "Running stage 'e'" in network.said("a"), 120)
+    network.kill("a")
+    assert lost.wait(30) != 0
+    network.run("b", "git", "clone", "-q", "-b", "main", repository, name)
+    theirs = Dry(network.folder / "b" / name)
+    network.python("b", "dvc", "fetch", "--run-cache", cwd=theirs.root, check=False)  # no lock file yet: it brings the runs alone
+    network.python("b", "dvc", "repro", "--pull", "--allow-missing", cwd=theirs.root)
+    ran = (theirs.root / "ran.log").read_text().split()
+    network.python("b", "dvc", "push", "--run-cache", cwd=theirs.root)
+    network.run("b", "git", "add", "dvc.lock", cwd=theirs.root)
+    network.run("b", "git", "commit", "-qm", "built", cwd=theirs.root)
+    network.run("b", "git", "push", "-q", repository, "HEAD:main", cwd=theirs.root)
+    network.run("a", "git", "clone", "-q", "-b", "main", repository, f"{name}_back")
+    back = Dry(network.folder / "a" / f"{name}_back")
+    network.python("a", "dvc", "pull", cwd=back.root)
+    said = network.python("a", "dvc", "repro", "--pull", "--allow-missing", cwd=back.root).stdout
+    idle = "up to date" in said and not (back.root / "ran.log").exists()
+    return ran, theirs.content() == whole.content(), idle and back.content() == whole.content()
+
+
+def wait_until(done, seconds):
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+class Pair:
+    """The same training on both machines, each with its own folder and disk."""
+
+    def __init__(self, network, base):
+        self.network = network
+        self.twins = {host: base.copy(network.folder / host / "training") for host in "ab"}
+
+    def start(self, **more):
+        return [
+            self.network.start(
+                host, sys.executable, "-m", "pipeline", "train", cwd=twin.root, PYTHONPATH=str(twin.root), OMP_NUM_THREADS="1",
+                PIPELINE_NODES="2", PIPELINE_DEVICES="1", NODE_RANK=str("ab".index(host)), MASTER_ADDR=ADDRESSES["a"], MASTER_PORT="29511", **more,
+            )
+            for host, twin in self.twins.items()
+        ]  # fmt: skip
+
+    def steps(self):
+        return self.twins["a"].steps("train")
+
+
+def across(network, folder):
+    """A training over both machines: machine b dies, then machine a, then a cable is pulled; the fourth start ends it.
+
+    Returns:
+        Rows (what happened, seconds until both had ended, exit codes), hash of the result, hash of the undisturbed run on one machine.
+    """
+    base = Repository(folder / "base")
+    pair, rows = Pair(network, base), []
+    for number, what in enumerate(("b killed", "a killed", "cable of b pulled")):
+        before = pair.steps()
+        started = pair.start(PIPELINE_PATIENCE="60" if number < 2 else "20")
+        wait_until(lambda floor=before, all_=started: pair.steps() >= floor + 14 or any(one.poll() is not None for one in all_), 400)
+        assert [one.poll() for one in started] == [None, None], network.said("a")[-2000:] + network.said("b")[-2000:]
+        began = time.monotonic()
+        network.cable("b", "down") if number == 2 else network.kill(what[0])
+        codes = [one.wait(200) for one in started]
+        rows.append((what, time.monotonic() - began, codes))
+        network.cable("b", "up")
+        assert not (pair.twins["a"].root / "data" / "train").exists()
+        assert 0 not in codes
+    last = pair.start()
+    assert [one.wait(900) for one in last] == [0, 0], network.said("a")[-3000:] + network.said("b")[-3000:]
+    assert not (pair.twins["b"].root / "data" / "train").exists()
+    return rows, pair.twins["a"].published("train"), base.copy(folder / "whole").finish("train", PIPELINE_DEVICES="2")

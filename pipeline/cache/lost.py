@@ -47,6 +47,16 @@ def named(root: Path) -> list[Named]:
     return found
 
 
+def stated(root: Path) -> dict[str, tuple[int, int | None]]:
+    """Object -> bytes and number of files, as `dvc.lock` states them; it has what no cache holds, the source, too."""
+    path = root / "dvc.lock"
+    if not path.is_file():
+        return {}
+    stages = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages", {})
+    described = [one for stage in stages.values() for one in (*stage.get("deps", []), *stage.get("outs", []))]
+    return {one["md5"]: (one["size"], one.get("nfiles")) for one in described if "md5" in one and "size" in one}
+
+
 def users(outputs: list[Named], found: Scan) -> dict[str, list[Named]]:
     """Object -> the outputs of this workspace that it is, or is a file of; for a file, `path` is the file's own."""
     by: dict[str, list[Named]] = {}

@@ -47,15 +47,24 @@ class Scan:
 
     Attributes:
         rotten: what is not what its name says.
-        whole: names of the objects that are.
+        whole: names of the objects that are, and their bytes.
         trees: name of a directory's object -> (hash of a file, its path in the directory).
         size: bytes that were read.
     """
 
     rotten: list[Rot] = field(default_factory=list)
-    whole: set[str] = field(default_factory=set)
+    whole: dict[str, int] = field(default_factory=dict)
     trees: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     size: int = 0
+
+
+    def sizes(self) -> dict[str, tuple[int, int | None]]:
+        """Object -> bytes of its content and, for a directory, number of its files; a directory that lacks one is left out."""
+        found: dict[str, tuple[int, int | None]] = {oid: (size, None) for oid, size in self.whole.items() if oid not in self.trees}
+        for tree, files in self.trees.items():
+            if all(oid in self.whole for oid, _ in files):
+                found[tree] = (sum(self.whole[oid] for oid, _ in files), len(files))
+        return found
 
 
 def scan(cache: Path) -> Scan:
@@ -71,7 +80,7 @@ def scan(cache: Path) -> Scan:
             if why:
                 found.rotten.append(Rot(path, oid, why, movable))
                 continue
-            found.whole.add(oid)
+            found.whole[oid] = size
             if oid.endswith(".dir"):
                 found.trees[oid] = members(cache / path)
     return found

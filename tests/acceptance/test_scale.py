@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests import scale_hosts, scale_study
+from tests import scale_hosts, scale_network, scale_study
 from tests.scale_slurm import on_slurm
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(14400)]
@@ -25,6 +25,29 @@ def test_2_preemption(clone):
     passed, figures = on_slurm(clone("preempted"), "tests/slurm/test_preemption.py")
     say(f"2. preempted, a killed node, a killed controller: {passed} tests passed\n     " + "\n     ".join(figures))
     assert passed == 6
+
+
+@pytest.mark.parametrize("name", ["ssh", "s3"])
+def test_3_two_machines_and_a_remote(tmp_path, name):
+    with scale_network.Network(tmp_path / "net") as network:
+        folder = network.serve_ssh()
+        if name == "ssh":
+            address, key = f"{folder}/cache", ["keyfile", "~/client_key"]  # each machine has its own home
+        else:
+            address, key = "s3://cache/dvc", ["endpointurl", network.serve_s3()]
+        ran, same, back = scale_network.by_remote(network, address, name=name, key=key)
+    print(f"REMOTE {name}: machine a pushed a to d and died in e; machine b ran {ran}, equal bytes {same}; handed back without a run {back}")
+    assert (ran, same, back) == (["e", "f"], True, True)
+
+
+def test_3_a_training_over_two_machines(tmp_path):
+    with scale_network.Network(tmp_path / "net") as network:
+        rows, found, whole = scale_network.across(network, tmp_path)
+    for what, seconds, codes in rows:
+        print(f"  {what}: both ended after {seconds:.1f} s with {codes}")
+    print(f"TWO MACHINES, NO SHARED DISK: lost three times, {'the same bytes' if found == whole else 'OTHER BYTES'} as one machine undisturbed")
+    assert found == whole
+    assert all(seconds < 90 for _, seconds, _ in rows)
 
 
 def test_4_planning_of_200_cells():
@@ -51,12 +74,6 @@ def test_4_jobs_run_are_the_distinct_digests_and_cells_are_those_of_dvc_repro(tm
     assert (len(notes), scale_study.ran(folder), same) == (scale_study.JOBS, scale_study.RAN, scale_study.CELLS)
 
 
-def test_6_the_page_word_by_word(clone):
-    passed, _ = on_slurm(clone("page"), "tests/slurm/test_page.py")
-    say(f"6. docs/cluster.md followed on two nodes: {passed} tests passed")
-    assert passed == 2
-
-
 def test_5_forty_corruptions_of_the_cache(tmp_path):
     rows = scale_hosts.corrupted(tmp_path / "dry", tmp_path)
     for name, alone, detected, after in rows:
@@ -79,3 +96,9 @@ def test_5_two_runs_in_one_repository(tmp_path):
     print(f"TWO AT ONCE: 10 times; corrupt {corrupt}; {dict(Counter(fates))}")
     assert corrupt == 0
     assert all(fate.startswith(("ended well", "was told")) for fate in fates), fates
+
+
+def test_6_the_page_word_by_word(clone):
+    passed, _ = on_slurm(clone("page"), "tests/slurm/test_page.py")
+    say(f"6. docs/cluster.md followed on two nodes: {passed} tests passed")
+    assert passed == 2

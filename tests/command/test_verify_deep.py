@@ -39,12 +39,13 @@ def trees(dry):
 
 
 def rotten(dry):
-    return [str(rot.path) for rot in (*objects.scan(dry.cache).rotten, *runs.rotten(dry.cache))]
+    found = objects.scan(dry.cache)
+    return [str(rot.path) for rot in (*found.rotten, *runs.rotten(dry.cache, {**lost.stated(dry.root), **found.sizes()}))]
 
 
 def test_a_whole_cache_has_no_fault(dry):
     found = objects.scan(dry.cache)
-    assert (found.rotten, list(runs.rotten(dry.cache)), lost.lost(lost.named(dry.root), found)) == ([], [], [])
+    assert (rotten(dry), lost.lost(lost.named(dry.root), found)) == ([], [])
     assert len(found.whole) == len(dry.objects())
     assert len(runs.entries(dry.cache)) == 6
 
@@ -55,6 +56,17 @@ def test_a_whole_cache_has_no_fault(dry):
 def test_each_corruption_is_named_and_nothing_else(dry, kind, how, keep):
     path = {"file": files(dry)[3], "directory": trees(dry)[2], "run": runs.entries(dry.cache)[1]}[kind]
     corrupt(path, how, keep=keep)
+    assert rotten(dry) == [str(path.relative_to(dry.cache))]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_size_in_a_run_which_no_hash_covers_is_held_against_the_objects_and_the_lock(dry, place):
+    path = next(path for path in runs.entries(dry.cache) if "stage.py a " in path.read_text())  # its input lies in no cache
+    parts = path.read_text().split("size: ")
+    assert len(parts) == 3
+    parts[place + 1] = "9" + parts[place + 1]
+    path.chmod(0o644)
+    path.write_text("size: ".join(parts))
     assert rotten(dry) == [str(path.relative_to(dry.cache))]
 
 
