@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+Values = Sequence[Any] | NDArray[Any]
 
-def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+
+def column(values: Values, kind: pa.DataType) -> pa.Array:
     """One column, as `pa.array(values, type=kind)` makes it.
 
     Args:
@@ -71,12 +73,12 @@ def _places(chunk: pa.Array) -> NDArray[np.int32]:
     return np.frombuffer(chunk.buffers()[1], np.int32, len(chunk) + 1, chunk.offset * 4) if len(chunk) else np.zeros(1, np.int32)
 
 
-def _ends(values: Sequence[Any]) -> pa.Buffer:
+def _ends(values: Values) -> pa.Buffer:
     """Where each value begins, and where the last one ends."""
     return pa.py_buffer(np.fromiter(accumulate(map(len, values), initial=0), np.int32, len(values) + 1))
 
 
-def _numbers(values: Sequence[Any], kind: Any) -> Any:
+def _numbers(values: Values, kind: Any) -> Any:
     try:
         return np.asarray(values, dtype=kind)
     except OverflowError as error:

@@ -3,7 +3,7 @@
 `items/known.json` holds, for each file, its size, times and inode with the key of its content, and for each key what became of
 it: the id of its pixels or the reason why it was refused. A key is SHA-256 over the file's bytes, the crop, the mask's bytes,
 boxes, keypoints, the settings of the decoder and the fingerprint of the stage's code. `items/shards/` holds the shards of that
-run as further names of the same files, with a XXH3-64 and the tally of each.
+run as further names of the same files, with a XXH3-64 and the tally of each, `items/rows.arrow` what they say.
 
 A file whose size, times and inode are those of the run before is not read again, unless it changed less than `RACY` before it
 was looked at (as git does); the change time cannot be set back by a program. The list carries its own hash
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.record import Box, Entry, OnDisk
 from pipeline.core.shard_files import PIECE_BYTES
+from pipeline.core.shard_rows import ROWS
 from pipeline.core.shards import FOLDER, link
 from pipeline.core.store import Samples, open_shards, shard_names
 from pipeline.images.decoding import Refused, Taken
@@ -195,14 +196,16 @@ class Items:
                 path.unlink()
         told = {name: facts for name, facts in self._shards.items() if name in names}
         shards = {name: (checked, found.plain(), _settled(folder / name)) for name, (checked, found) in told.items()}
-        self._now.finish([self.settings, shards])
+        (self.folder / ROWS).unlink(missing_ok=True)
+        link(directory / ROWS, self.folder / ROWS)
+        self._now.finish([self.settings, shards, names, checksum(self.folder / ROWS)])
         self._known, self._outcomes, self.store = {}, {}, None  # they have served, and are large
 
     def _load(self, folder: Path) -> None:
         found = read_known(folder / LIST)
         if found is None or found[0][0] != self.settings:
             return
-        (_, shards), blocks = found
+        (_, shards, order, rows), blocks = found
         files = {name: folder / FOLDER / name for name in shards}
         self._shards.update(
             (name, (checked, Tally.of(said)))
@@ -213,7 +216,8 @@ class Items:
         for kind, block in blocks:
             (self._known if kind == "files" else self._outcomes).update(block)
         if self.kept:
-            self.store = open_shards(folder, folder / FOLDER, list(self.kept), mapped=False)
+            whole = (folder / ROWS).is_file() and checksum(folder / ROWS) == rows
+            self.store = open_shards(folder, folder / FOLDER, list(self.kept), mapped=False, order=order if whole else [])
 
     def _outcome(self, key: str) -> Refused | Earlier | None:
         said = self._outcomes.get(key)
