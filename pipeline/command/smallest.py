@@ -20,7 +20,7 @@ from pipeline.core.dag import COMPOSED, read_params, read_stage
 from pipeline.core.errors import PersonError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.parts import build, is_off, targets
-from pipeline.search.journal import alone
+from pipeline.search.alone import alone
 
 EXAMPLES = """examples:
   python -m pipeline smallest                                     the grid and the limits of conf/config.yaml, key smallest

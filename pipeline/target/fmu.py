@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.artifact import sha256
-from pipeline.core.contracts import Made
+from pipeline.core.delivery import Made
 from pipeline.core.record import Floats, Pixels
 
 SPACE = uuid.UUID("6f3c1d5e-54b0-5f0e-9b55-0f6f1d2f7a11")  # of the tokens that name our units

@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.core.contracts import Compressor, Exporter, Shrinker
+from pipeline.core.contracts import Exporter
+from pipeline.core.delivery import Compressor, Shrinker
 from pipeline.training.deploy import deploy
 from pipeline.training.finetune import finetune
 from pipeline.training.predict import BATCH, to_batch
