@@ -28,7 +28,7 @@ ROUNDS = 2
 MUST, TARGET = 2.0, 1.3
 MANY, PAIRS = 560, 5  # seeds of the matrix of 10,000 jobs; rounds of it and of the dry-run, in turn
 JOBS_MUST, JOBS_TARGET = 0.2, 0.05
-# `.[dev]` brings a parser of addresses that jsonschema then imports for .7 CPU s; a person's installation has none, and neither side here.
+# `.[dev]` brings a parser that jsonschema then imports for .7 CPU s; a person's installation has none, and neither side here.
 PLAIN = "import sys; sys.modules['rfc3987_syntax'] = None; "
 SNAKEFILE = """
 import json

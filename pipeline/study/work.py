@@ -22,7 +22,7 @@ from pipeline.study.worktree import prepare
 
 AGAIN = 75  # a stage was asked to end and can be continued: the same command goes on where it stopped
 RAN = "Running stage '{}'"
-FIRST_WORDS = ("error: ", "ERROR: ")
+SAID = (r"error: (.*)", r"((?:\w+\.)*\w+(?:Error|Exception)\b.*)", r"ERROR: (.*)")  # a stage, Python of a stage that crashed, DVC
 
 
 def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
@@ -132,7 +132,7 @@ def _repro(folder: Path, stages: Sequence[str], log: Path, study: str) -> int:
 def _dvc(folder: Path, *words: str, log: Path, study: str) -> None:
     if _run(folder, list(words), log, study):
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        raise PersonError(f"dvc {' '.join(words[:2])} failed in {folder.name}: {_reason(lines)}")
+        raise PersonError(f"dvc {' '.join(words[:2])} failed in {folder.name}: {reason(lines)}")
 
 
 def _run(folder: Path, words: list[str], log: Path, study: str) -> int:
@@ -151,17 +151,17 @@ def _fail(book: Book, job: str, text: str, *, cell: str, stage: str) -> int:
     if f"exited with {AGAIN}" in text:
         _say(f"{cell}: {stage} was asked to end; the same command goes on where it stopped")
         return AGAIN
-    reason = _reason(text.splitlines())
-    facts: Mapping[str, Any] = {"cell": cell, "stage": stage, "reason": reason, "log": str(book.log(f"{cell}-{stage}").name)}
+    why = reason(text.splitlines())
+    facts: Mapping[str, Any] = {"cell": cell, "stage": stage, "reason": why, "log": str(book.log(f"{cell}-{stage}").name)}
     book.write(book.failed(job), facts)
-    _say(f"{cell}: {stage} failed: {reason}")
+    _say(f"{cell}: {stage} failed: {why}")
     return 1
 
 
-def _reason(lines: Sequence[str]) -> str:
+def reason(lines: Sequence[str]) -> str:
     """What a stage said last of its failure, or else DVC."""
-    for start in FIRST_WORDS:
-        found = [line[len(start) :] for line in lines if line.startswith(start)]
+    for pattern in SAID:
+        found = [match[1] for line in lines if (match := re.fullmatch(pattern, line.strip()))]
         if found:
             return " ".join(found[-1].split())[:400]
     return " ".join((lines or ["it said nothing"])[-1].split())[:400]

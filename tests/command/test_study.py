@@ -14,6 +14,7 @@ from pipeline.study.page import lead, tell, write_page
 from pipeline.study.plan import make_plan
 from pipeline.study.results import forward_looks
 from pipeline.study.standing import stand
+from pipeline.study.work import reason
 from tests import scale_study, searching
 
 SEEDS = list(range(8))
@@ -101,6 +102,17 @@ def test_looks_at_the_test_split_are_counted_once_in_the_repository(tmp_path):
     looks = ledger.read(tmp_path)
     assert [entry["model"] for entry in looks.entries] == ["a", "b", "c"]
     assert looks.faults == []
+
+
+@pytest.mark.parametrize(("log", "said"), [
+    (["> python -m pipeline x", "error: expected that", "ERROR: failed to reproduce 'x'"], "expected that"),
+    (["Traceback (most recent call last):", "  raise", "ZeroDivisionError: planted", "ERROR: failed"], "ZeroDivisionError: planted"),
+    (["a.b.OutOfMemoryError: too much", "ERROR: failed"], "a.b.OutOfMemoryError: too much"),
+    (["ERROR: failed to reproduce 'x': exited with -9"], "failed to reproduce 'x': exited with -9"),
+    ([], "it said nothing"),
+])  # fmt: skip
+def test_the_reason_of_a_failure_is_what_the_stage_said(log, said):
+    assert reason(log) == said
 
 
 def test_words_that_mean_nothing_are_one_line(planned):
