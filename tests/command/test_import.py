@@ -163,6 +163,7 @@ def test_a_state_dict_becomes_safetensors_and_a_pickle_runs_nothing(capsys):
     assert main(["import", "list.pth"]) == 1
 
 
+@pytest.mark.slow
 def test_torchscript_is_opened_only_when_trusted_and_in_a_process_of_its_own(capsys, monkeypatch):
     network = small().eval()
     with warnings.catch_warnings():
