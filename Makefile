@@ -79,5 +79,5 @@ $(VENV)/.installed-repro: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[datasets,dev,targets,serve,sign,remotes]'
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[datasets,dev,targets,import,quantise,serve,sign,remotes,slurm]'
 	@touch $@ $(VENV)/.installed-repro

@@ -103,6 +103,19 @@ def open_onnx(source: Path | bytes, *, name: str, raw: bool = False) -> Foreign:
     )  # fmt: skip
 
 
+def check_usable(foreign: Foreign, name: str) -> None:
+    """Hold a network against what a model here is.
+
+    Raises:
+        PersonError: it takes other than float32 images, channels first, or gives several outputs.
+    """
+    if len(foreign.shape) != 4 or foreign.type != "float32" or len(foreign.outputs) != 1:
+        raise PersonError(
+            f"{name} takes {foreign.type} {foreign.shape} and gives {len(foreign.outputs)} outputs; a model here takes float32 "
+            "(batch, channels, height, width) and gives one: export the network without what stands around it"
+        )
+
+
 def _checked(source: Path | bytes, name: str) -> "onnx.ModelProto":
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -183,7 +196,7 @@ class Expand(Reshape):
 
     def forward(self, x: Tensor) -> Tensor:
         """Repeated along sides of 1."""
-        return x.expand(torch.broadcast_shapes(x.shape, tuple(self.shape)))
+        return x.expand(torch.broadcast_shapes(x.shape, tuple(self.shape)))  # type: ignore[no-untyped-call]
 
 
 FIXED = {"OnnxReshape": Reshape, "OnnxExpand": Expand}

@@ -78,7 +78,7 @@ def _weights(file: Path, kind: str, out: Path) -> int:
 
 def _network(asked: argparse.Namespace, kind: str, name: str) -> int:
     """An ONNX file, or what TorchScript becomes as one, and an option of conf/model."""
-    from pipeline.backbone.foreign import open_onnx
+    from pipeline.backbone.foreign import check_usable, open_onnx
 
     option, kept = Path("conf/model") / f"{name}.yaml", asked.out / f"{name}.onnx"
     if not option.parent.is_dir():
@@ -92,6 +92,7 @@ def _network(asked: argparse.Namespace, kind: str, name: str) -> int:
     foreign = open_onnx(source, name=asked.file.name)
     for line in compare(foreign, _shape(foreign.shape, asked.image), asked.tolerance):
         print(line)
+    check_usable(foreign, asked.file.name)
     if isinstance(source, bytes):
         kept.write_bytes(source)
     elif kept.absolute() != source.absolute():
@@ -144,9 +145,9 @@ def compare(foreign: Any, shape: tuple[int, ...], tolerance: float) -> list[str]
     try:
         names = [f"output_{at}" for at in range(len(foreign.outputs))]
         proto = Onnx().proto(foreign.network, torch.from_numpy(batches[1]), names)
+        again = _answers(session_of(proto.SerializeToString()), batches)
     except PersonError as error:
-        return [*lines, f"torch -> onnx: cannot be written again ({error})"]
-    again = _answers(session_of(proto.SerializeToString()), batches)
+        return [*lines, f"torch -> onnx: cannot be written again, so take  exporter=none  with it ({error})"]
     return [*lines, f"torch -> onnx: largest difference {_difference(theirs, again, tolerance, 'the file written again'):.1e}"]
 
 
@@ -159,7 +160,7 @@ def _answers(session: Any, batches: list[Any]) -> list[list[Any]]:
         if type(error).__module__.partition(".")[0] != "onnxruntime":
             raise
         told = str(error).splitlines()[0][:200]
-        raise PersonError(f"the file cannot be run on batches of {SIZES} ({told}): export it with a free batch") from error
+        raise PersonError(f"it cannot be run on batches of {SIZES} ({told}): export it with a free batch") from error
 
 
 def _numbers(found: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.backbone.foreign import Foreign, open_onnx
+from pipeline.backbone.foreign import Foreign, check_usable, open_onnx
 from pipeline.backbone.preparation import IMAGENET_MEAN, IMAGENET_STD, statistics
 from pipeline.core.artifact import sha256
 from pipeline.core.errors import PersonError
@@ -75,7 +75,7 @@ class OnnxFile(nn.Module):
         """Run it once, on two images."""
         try:
             with torch.no_grad():
-                found = self.eval()(torch.rand(2, *shape))
+                found = self.eval()(torch.zeros(2, *shape))
         except (RuntimeError, ValueError, TypeError) as error:
             told = next((line for line in str(error).splitlines() if line.strip()), "no word")
             raise PersonError(
@@ -100,11 +100,7 @@ def _opened(file: str | None, wanted: str | None) -> Foreign:
     if wanted is not None and found != wanted.lower():
         raise PersonError(f"model.file: {path.name} has SHA-256 {found}, expected {wanted}: bring the right file")
     foreign = open_onnx(path, name=path.name, raw=True)
-    if len(foreign.shape) != 4 or foreign.type != "float32" or len(foreign.outputs) != 1:
-        raise PersonError(
-            f"model.file: {path.name} takes {foreign.type} {foreign.shape} and gives {len(foreign.outputs)} outputs; a model "
-            "here takes float32 (batch, channels, height, width) and gives one: export the network without what stands around it"
-        )
+    check_usable(foreign, path.name)
     return foreign
 
 

@@ -22,7 +22,8 @@ TYPES = {"tensor(uint8)": "TYPE_UINT8", "tensor(float)": "TYPE_FP32", "tensor(do
          "tensor(int64)": "TYPE_INT64", "tensor(int32)": "TYPE_INT32"}  # fmt: skip
 HEAVY = {"torch"}  # the modules name it for types alone, unless the target runs in it
 SIGNED = ("model-signing", "pyOpenSSL")
-CONTAINERFILE = """# Our server with this model:  podman build -t {name} {folder}   (docker build as well)
+CONTAINERFILE = """# Our server with this model:  podman build -t {name} {folder}
+#   docker build -f {folder}/Containerfile -t {name} {folder}
 #   podman run --rm --read-only --tmpfs /tmp -p 8000:8000 {name}{run}
 FROM docker.io/library/python:{python}-slim
 LABEL org.opencontainers.image.title="{name}" org.opencontainers.image.licenses="Apache-2.0"

@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.commands import run, run_tests
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(7200)]
-TARGETS = "onnx,onnx_int8,torch_export,openvino,openvino_int8,c,c_int8,executorch,ncnn,web,coreml,tensorrt"
+TARGETS = "onnx,onnx_int8,torch_export,openvino,openvino_int8,c,c_int8,executorch,litert,ncnn,web,coreml,tensorrt"
 
 
 def say(text):
@@ -27,6 +27,7 @@ def test_1_one_table_of_every_target(clone):
     """On handwritten digits with a residual network: the whole DAG, then every target on 256 samples."""
     folder = clone("targets")
     run(["make", "web"], cwd=folder)
+    run(["make", f"PYTHON={sys.executable}", "litert"], cwd=folder)
     words = [sys.executable, "-m", "pipeline", "exp", "experiment=digits", "logger=none", f"target=[{TARGETS}]", "ship.repeats=10"]
     done = run(words, cwd=folder)
     assert done.code == 0, done.text[-6000:]

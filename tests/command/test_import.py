@@ -163,6 +163,7 @@ def test_a_state_dict_becomes_safetensors_and_a_pickle_runs_nothing(capsys):
     assert main(["import", "list.pth"]) == 1
 
 
+@pytest.mark.slow
 def test_torchscript_is_opened_only_when_trusted_and_in_a_process_of_its_own(capsys, monkeypatch):
     network = small().eval()
     with warnings.catch_warnings():
@@ -210,3 +211,18 @@ def test_an_untrained_network_is_written_by_command_and_comes_in_again(capsys):
                         (["mlp", "x.onnx", "--image", "8"], "HEIGHTxWIDTHxCHANNELS")):  # fmt: skip
         assert main(["models", "write", *words]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_a_file_with_its_pre_processing_inside_is_compared_and_not_made_a_model(capsys):
+    """What this project exports takes uint8 images, channels last."""
+
+    class Whole(nn.Module):
+        def forward(self, pixels_BHWC):
+            return pixels_BHWC.permute(0, 3, 1, 2).to(torch.float32).mean((2, 3))
+
+    Onnx().save(Whole(), torch.zeros((2, 6, 5, 3), dtype=torch.uint8), Path(), {})
+    assert main(["import", "model.onnx", "--name", "ours"]) == 1
+    said = capsys.readouterr()
+    assert said.out.count("largest difference") == 2
+    assert "takes uint8 (None, 6, 5, 3)" in said.err
+    assert not list(Path("conf/model").iterdir())

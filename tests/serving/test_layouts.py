@@ -81,8 +81,10 @@ def test_the_container_answers_with_its_own_packages_alone(released, tmp_path):
     settings = dict(word.split("=", 1) for word in re.search(r"^ENV (.*)$", text, re.MULTILINE).group(1).split())
     settings = {name: value.replace("/model", str(model)) for name, value in settings.items()}
     port = "18473"
-    server = subprocess.Popen([str(python), *words[1:], "--port", port], cwd=tmp_path, env={"PATH": os.environ["PATH"], **settings},
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    log = tmp_path / "log"
+    with log.open("w") as said:
+        server = subprocess.Popen([str(python), *words[1:], "--port", port], cwd=tmp_path, stdout=said, stderr=subprocess.STDOUT,
+                                  env={"PATH": os.environ["PATH"], **settings})  # fmt: skip
     try:
         until = time.time() + 120
         while time.time() < until and server.poll() is None:
@@ -91,7 +93,7 @@ def test_the_container_answers_with_its_own_packages_alone(released, tmp_path):
                 break
             except (urllib.error.URLError, OSError):
                 time.sleep(0.5)
-        assert server.poll() is None, server.stdout.read()
+        assert server.poll() is None, log.read_text()
         pixels = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
         body = BytesIO()
         Image.fromarray(pixels).save(body, "PNG")

@@ -4,26 +4,28 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
+from onnx import TensorProto, helper
 
 from pipeline.core.errors import PersonError
-from pipeline.exporter.onnx import Onnx
 from pipeline.shipping.layouts import image_name, write_container, write_triton
-
-
-class Both(nn.Module):
-    """uint8 images -> a prediction of two columns, and a score an image."""
-
-    def forward(self, pixels_BHWC):
-        x_BD = pixels_BHWC.to(torch.float32).flatten(1)[:, :2]
-        return torch.softmax(x_BD, 1), x_BD.sum(1)
 
 
 @pytest.fixture
 def folder(tmp_path):
+    """uint8 images (B, 4, 5, 1) -> a prediction (B, 2), and a score an image (B,)."""
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["x"], to=TensorProto.FLOAT), helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("Slice", ["flat", "start", "end", "axis"], ["prediction"]),
+        helper.make_node("ReduceSum", ["flat", "axis"], ["unknown_score"], keepdims=0),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", 4, 5, 1])],
+        [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["batch", 2]), helper.make_tensor_value_info("unknown_score", TensorProto.FLOAT, ["batch"])],
+        [helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in (("start", 0), ("end", 2), ("axis", 1))],
+    )  # fmt: skip
     (tmp_path / "onnx").mkdir()
-    Onnx().save(Both(), torch.zeros((2, 4, 5, 1), dtype=torch.uint8), tmp_path / "onnx", {}, further=["unknown_score"])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (tmp_path / "onnx/model.onnx").write_bytes(model.SerializeToString())
     (tmp_path / "model.json").write_text(json.dumps({"labels": ["good", "a  crack"]}))
     return tmp_path
 
