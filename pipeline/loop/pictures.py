@@ -13,6 +13,7 @@ from pipeline.loop.contract import Requirement
 
 DPI = 130
 SECONDS = 15.0  # of a line that are drawn
+MOST = 4  # times its limit
 SHORT = 16  # windows of a drive that are drawn
 STATES = {"met": GREEN, "missed": RED, "not shown": ORANGE, "not asked": GREY}
 ARMS = (("without", GREY), ("true load", GREEN), ("model", BLUE))
@@ -26,14 +27,14 @@ def requirements(asked: Sequence[Requirement], path: Path) -> Path:
     axes.axvline(1, color=GREY, linestyle=":", linewidth=1)
     for row, one in enumerate(reversed(shown)):
         limit = float(one.limit or 1)
-        ends = np.clip([one.low / limit, one.high / limit], 0, 4)
+        ends = np.clip([one.low / limit, one.high / limit], 0, MOST)
         axes.plot(ends, [row, row], color=STATES[one.state], linewidth=2.2, solid_capstyle="butt")
-        axes.plot(min(one.value / limit, 4), row, "o", color=STATES[one.state], markersize=6)
+        axes.plot(min(one.value / limit, MOST), row, "o", color=STATES[one.state], markersize=6)
     names = [f"{one.meaning} ({'at least' if one.at_least else 'at most'} {one.limit:g})" for one in reversed(shown)]
     axes.set_yticks(range(len(shown)), names)
     axes.set_ylim(-0.6, max(0.6, len(shown) - 0.4))
     axes.set_xlim(left=0)
-    axes.set_xlabel("value over its limit")
+    axes.set_xlabel(f"value over its limit (more than {MOST} is drawn at {MOST})")
     grid(axes, "x")
     return save(fig, path, DPI)
 
