@@ -19,7 +19,8 @@ MATRIX = {
     },
     "overrides": ["train.max_steps=3"], "target": "train",
 }  # fmt: skip
-CELLS, JOBS = 6, 6 + 2 + 4 + 6  # compose of each cell, prep of each size, split of each size and seed, train of each cell
+CELLS, JOBS = 6, 6 + 4 + 4 + 6  # compose of each cell, prep and split of each amount and seed, train of each cell
+RAN = {"prep": 4, "split": 4, "train": 6}
 
 
 def project(folder):

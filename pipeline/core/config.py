@@ -108,8 +108,11 @@ def check(config: dict[str, Any], schema: Path) -> None:
     for where, value in _leaves(config, ""):
         blind = UNSEEN.search(where)
         if blind:
-            raise PersonError(f"{where}: DVC's run-cache does not see a key named {blind[1]!r} and would restore the result of another "
-                              f"value (treeverse/dvc#10296): give it another name, as in image_{blind[1]}")  # fmt: skip
+            name = blind[1]
+            raise PersonError(
+                f"{where}: DVC's run-cache does not see a key named {name!r} and would restore the result of another value "
+                f"(treeverse/dvc#10296): give it another name, as in image_{name}"
+            )
         if isinstance(value, float) and not math.isfinite(value):
             raise PersonError(f"{where} must be a finite number: received {value}")
         if value == "???":

@@ -11,7 +11,7 @@ import ast
 import hashlib
 import importlib.metadata
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def closure(package: Path, roots: Iterable[str]) -> tuple[set[str], set[str]]:
         if module in inside or not _path(package, module).is_file():
             continue
         inside.add(module)
-        for name in _imported(_path(package, module).read_text(encoding="utf-8")):
+        for name in _module(_path(package, module).read_text(encoding="utf-8"))[1]:
             if name.split(".")[0] == "pipeline":
                 waiting += [".".join(name.split(".")[:end]) for end in range(2, name.count(".") + 2)]
             elif name.split(".")[0] not in sys.stdlib_module_names:
@@ -66,18 +66,24 @@ def closure(package: Path, roots: Iterable[str]) -> tuple[set[str], set[str]]:
 
 def module_hash(path: Path) -> str:
     """Hash of a module's syntax tree without comments, docstrings and formatting."""
-    return _hashed(path.read_text(encoding="utf-8"))
+    return _module(path.read_text(encoding="utf-8"))[0]
 
 
-@lru_cache(maxsize=1024)
-def _hashed(text: str) -> str:
+@lru_cache(maxsize=1024)  # the closures of the stages hold mostly the same modules
+def _module(text: str) -> tuple[str, frozenset[str]]:
+    """A module's hash, and what it imports."""
     tree = ast.parse(text)
+    imported: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
                 node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+        elif isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            imported.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), frozenset(imported)
 
 
 def companions(path: Path) -> list[Path]:
@@ -96,20 +102,6 @@ def versions(names: Iterable[str]) -> dict[str, str]:
 @lru_cache(maxsize=1)
 def _providers() -> dict[str, list[str]]:
     return {name: list(dists) for name, dists in importlib.metadata.packages_distributions().items()}
-
-
-@lru_cache(maxsize=1024)  # the closures of the stages hold mostly the same modules
-def _imported(text: str) -> tuple[str, ...]:
-    return tuple(_named(text))
-
-
-def _named(text: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _path(package: Path, module: str) -> Path:

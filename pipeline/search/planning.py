@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -21,8 +21,9 @@ from pipeline.core.errors import PersonError
 from pipeline.core.fingerprint import fingerprint
 from pipeline.core.ledger import opens_test
 from pipeline.core.parts import targets
-from pipeline.search.space import Value, parted
-from pipeline.search.space import overrides as point
+
+if TYPE_CHECKING:
+    from pipeline.search.space import Value
 
 DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the same text, ten times faster, where libyaml is there
 
@@ -75,7 +76,7 @@ class Planner:
         self.composer = Composer(self.root / "conf", experiment=self.experiment)
         self.source = source_digest(self.root / str(read_params(self.root)["source"]))
 
-    def cell(self, overrides: Sequence[str], params: Mapping[str, Value] | None = None) -> Cell:
+    def cell(self, overrides: Sequence[str], params: "Mapping[str, Value] | None" = None) -> Cell:
         """Compose one configuration and work out its digests.
 
         Args:
@@ -85,6 +86,9 @@ class Planner:
         Raises:
             PersonError: an override names what is not there, or a value is out of range.
         """
+        from pipeline.search.space import overrides as point  # imports Optuna, which a plan without a space does not need
+        from pipeline.search.space import parted
+
         chosen, leaves = parted(params or {})
         config = self.composer([*overrides, *chosen], leaves)
         code: dict[str, Any] = {}

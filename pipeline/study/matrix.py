@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.core.dag import read_stage
 from pipeline.core.errors import PersonError, near_match
-from pipeline.search.study import FOLDER, check, load, locate
+from pipeline.search.files import FOLDER, check, load, locate
 
 PLAIN = "plain"  # name of the only configuration where a file lists none
 

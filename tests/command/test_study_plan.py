@@ -86,5 +86,5 @@ def test_a_changed_file_of_the_source_and_changed_code_make_other_jobs(toy):
 
 
 def test_the_first_wrong_cell_is_named(toy):
-    with pytest.raises(PersonError, match="cell toy-typo-s0: unknown key train.rl"):
+    with pytest.raises(PersonError, match=r"cell toy-typo-s0: unknown key train\.rl"):
         make_plan(toy, matrix(arms={"plain": (), "typo": ("train.rl=1",)}))

@@ -26,7 +26,7 @@ def finished(tmp_path_factory):
 
 def test_jobs_run_are_the_distinct_digests(finished):
     folder, text = finished
-    assert scale_study.ran(folder) == {"prep": 2, "split": 4, "train": 6}
+    assert scale_study.ran(folder) == scale_study.RAN
     notes = scale_study.notes(folder, "done")
     assert len(notes) == scale_study.JOBS
     assert all(note["ran"] for note in notes.values())
@@ -44,9 +44,20 @@ def test_a_second_run_does_nothing(finished):
     folder, _ = finished
     before = scale_study.ran(folder)
     done = scale_study.snake(folder)
-    assert "Nothing to be done" in done.stdout + done.stderr
+    assert "rule study_" not in done.stdout + done.stderr
+    assert "rule finish_cell" not in done.stdout + done.stderr
     assert scale_study.ran(folder) == before
-    assert "6 cells, 0 of them to do; 18 jobs, 0 of them to run" in scale_study.call(folder, "pipeline", "study", "plan", "m").stdout
+    assert "6 cells, 0 of them to do; 20 jobs, 0 of them to run" in scale_study.call(folder, "pipeline", "study", "plan", "m").stdout
+
+
+def test_a_dry_run_changes_nothing(finished):
+    folder, _ = finished
+    scale_study.write(folder, matrix={**scale_study.MATRIX["matrix"], "seeds": [0, 5]})
+    before = (folder / ".run/study/m/.state/plan.json").read_bytes()
+    done = scale_study.snake(folder, "m", "-n")
+    assert "finish_cell" in done.stdout + done.stderr
+    assert (folder / ".run/study/m/.state/plan.json").read_bytes() == before
+    scale_study.write(folder)
 
 
 def test_cells_come_back_as_experiments_and_as_one_page(finished):
@@ -67,7 +78,7 @@ def test_what_is_added_runs_alone_and_what_was_removed_is_restored(finished):
     scale_study.write(folder, matrix={**scale_study.MATRIX["matrix"], "seeds": [0, 1, 2]})
     scale_study.snake(folder)
     after = scale_study.ran(folder)
-    assert after - before == {"split": 2, "train": 3}
+    assert after - before == {"prep": 2, "split": 2, "train": 3}
     scale_study.call(folder, "pipeline", "study", "clean", "m")
     for path in (folder / ".run/study/m/.state").iterdir():
         subprocess.run(["rm", "-r", str(path)], check=True)
