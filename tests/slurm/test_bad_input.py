@@ -14,7 +14,7 @@ SPLIT = ".snakemake/asked/split"
 
 def test_a_machine_without_slurm_is_told_so(prepared, monkeypatch, tmp_path):
     repository = prepared("without")
-    for name in ("bash", "sh", "git", "env"):
+    for name in ("bash", "sh", "git", "env", "which"):
         (tmp_path / name).symlink_to(f"/bin/{name}" if os.path.exists(f"/bin/{name}") else f"/usr/bin/{name}")
     repository.environment["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{tmp_path}"
     code, text = snakemake(repository, SPLIT, check=False)
