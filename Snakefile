@@ -7,8 +7,11 @@ import signal
 import sys
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
 from pipeline.cluster import place, resources
 from pipeline.core.dag import read_stages
+from pipeline.core.errors import PersonError
 
 ASKED = ".snakemake/asked"  # one marker a stage, valid for one invocation only
 KEPT = ".snakemake/markers"  # where a profile without a shared working folder keeps them
@@ -25,7 +28,10 @@ if workflow.is_main_process:
     shutil.rmtree(ASKED, ignore_errors=True)
     shutil.rmtree(KEPT, ignore_errors=True)
     if config.get("cluster") == "slurm" and not workflow.dryrun:
-        place.offer(ROOT)
+        try:
+            place.offer(ROOT)
+        except PersonError as error:
+            raise WorkflowError(f"error: {error}") from None
 else:  # what a cluster sends before it takes the machine away is the stage's affair; programs started here inherit this
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
@@ -35,6 +41,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 STAGES = read_stages(ROOT)
 # In a job of Slurm the same DVC command runs inside `python -m pipeline job`, which knows what to do when the job is cut short.
 IN_JOB = "SLURM_JOB_ID" in os.environ
+REPRO = "exec python -m pipeline job {params.words}" if IN_JOB else "dvc --wait-for-lock repro --quiet --single-item {params.stage}"
 WANTED = [f"{ASKED}/{name}" for name in STAGES]
 if config.get("study"):  # `snakemake --config study=NAME`: a matrix of conf/study instead of this workspace
 
@@ -64,5 +71,4 @@ for name, stage in STAGES.items():
         resources:
             **resources.asked(stage, config),
         shell:
-            "cd {params.root:q}; "
-            + ("exec python -m pipeline job {params.words}" if IN_JOB else "dvc --wait-for-lock repro --quiet --single-item {params.stage}")
+            "cd {params.root:q}; " + REPRO
