@@ -184,7 +184,7 @@ def _print(found: Measured) -> None:
          "; ".join(f"{1e3 * value:.2f} CPU-ms" for value in (found.add, found.status, found.checkout, found.push))),
         ("a file in DVC's list of a folder; in DVC's memory", f"{found.listing:.0f} bytes; {found.memory / 1e3:.1f} KB"),
         ("`verify --deep`, a file of 4 KB; a byte", f"{1e3 * found.verify:.2f} CPU-ms; {1e-6 / found.md5:.0f} MB a CPU-second"),
-        ("DVC's start and a look at a stage; a job in Snakemake's plan", f"{found.start:.2f} CPU-s; {1e3 * found.job:.1f} CPU-ms"),
+        ("DVC's start and look at a stage; a job in Snakemake's plan", f"{found.start:.2f} CPU-s; {1e3 * found.job:.1f} CPU-ms"),
         ("a cell of a study planned", f"{1e3 * found.cell:.0f} CPU-ms"),
         ("gloo, two processes, a byte", f"{1 / found.reduce / 1e6:.0f} MB a CPU-second"),
     ):  # fmt: skip
