@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from pipeline.cache.locks import mend
 from pipeline.core.dag import read_stages
 
 ASKED = ".snakemake/asked"  # one marker a stage, valid for one invocation only
@@ -17,6 +18,7 @@ if workflow.is_main_process:
         fcntl.flock(ALONE, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit("error: another snakemake runs in this folder: wait for it, or work in a second clone with the same cache")
+    mend(Path.cwd())
     shutil.rmtree(ASKED, ignore_errors=True)
 
 # `python` in dvc.yaml and `dvc` below are those of the environment that Snakemake runs in, whether or not it is activated.

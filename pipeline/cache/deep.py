@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.cache import lost, objects, runs
 from pipeline.cache.hidden import cache_folder, changes
+from pipeline.cache.locks import mend
 from pipeline.cache.objects import Rot
 from pipeline.core.errors import PersonError
 
@@ -43,6 +44,7 @@ def examine(root: Path, *, leave: bool = False) -> Finding:
     Raises:
         PersonError: DVC does not say where the cache is, or `dvc.lock` cannot be understood.
     """
+    mend(root)
     cache = cache_folder(root)
     scan = objects.scan(cache)
     entries = len(runs.entries(cache))
