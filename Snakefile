@@ -9,6 +9,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from pipeline.cache.locks import mend
 from pipeline.cluster import place, resources
 from pipeline.core.dag import read_stages
 from pipeline.core.errors import PersonError
@@ -25,6 +26,7 @@ if workflow.is_main_process:
         fcntl.flock(ALONE, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit("error: another snakemake runs in this folder: wait for it, or work in a second clone with the same cache")
+    mend(Path.cwd())
     shutil.rmtree(ASKED, ignore_errors=True)
     shutil.rmtree(KEPT, ignore_errors=True)
     if config.get("cluster") == "slurm" and not workflow.dryrun:

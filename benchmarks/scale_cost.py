@@ -2,8 +2,8 @@
 
     python -m benchmarks.scale_cost
 
-Each constant is measured at two sizes and taken as the slope between them, in CPU seconds of the command and its children, so that
-a busy machine changes it little; rates of disks and networks that are not here are named as assumptions. docs/scale.md shows the result.
+Each constant is the slope between two sizes, in CPU seconds of the command and its children, so that a busy machine changes it
+little; rates of disks and networks that are not here are named as assumptions. docs/scale.md shows the result.
 """
 
 import os
@@ -90,8 +90,8 @@ def _stages(found: Measured, folder: Path) -> None:
     planned = []
     for count in STAGES:
         root = _repository(folder / f"stages{count}")
-        blocks = [f"  s{number}: {{cmd: 'true', deps: [{'in.txt' if not number else f's{number - 1}.txt'}], outs: [s{number}.txt]}}"
-                  for number in range(count)]  # fmt: skip
+        before = ["in.txt", *(f"s{number}.txt" for number in range(count))]
+        blocks = [f"  s{number}: {{cmd: 'true', deps: [{before[number]}], outs: [s{number}.txt]}}" for number in range(count)]
         (root / "in.txt").write_text("in\n")
         (root / "params.yaml").write_text("source: in.txt\n")
         (root / "dvc.yaml").write_text("stages:\n" + "\n".join(blocks) + "\n")
@@ -134,8 +134,10 @@ def _reduce() -> float:
         "[d.all_reduce(x) for _ in range(20)]; print((time.process_time() - t) / 20 / 4 / (1 << 20)); d.destroy_process_group()"
     )
     words = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(random.Random(os.getpid()).randint(20000, 30000)), "WORLD_SIZE": "2"}
-    both = [subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **words, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True)
-            for rank in range(2)]  # fmt: skip
+    both = []
+    for rank in range(2):
+        env = {**os.environ, **words, "RANK": str(rank)}
+        both.append(subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True))
     return sum(float(one.communicate()[0]) for one in both)
 
 
@@ -170,7 +172,9 @@ def _peak(root: Path, *words: str) -> float:
         "import resource, subprocess, sys; subprocess.run([sys.executable, '-m', 'dvc', *sys.argv[1:]], capture_output=True);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
     )
-    return float(subprocess.run([sys.executable, "-c", code, *words], cwd=root, capture_output=True, text=True, check=True).stdout)
+    return float(
+        subprocess.run([sys.executable, "-c", code, *words], cwd=root, capture_output=True, text=True, check=True).stdout
+    )
 
 
 def _print(found: Measured) -> None:
@@ -178,31 +182,61 @@ def _print(found: Measured) -> None:
     for name, value in (
         ("DVC, a file of 4 KB: add; status, nothing changed; checkout; push to a folder",
          "; ".join(f"{1e3 * value:.2f} CPU-ms" for value in (found.add, found.status, found.checkout, found.push))),
-        ("a file in DVC's list of a directory; in DVC's memory", f"{found.listing:.0f} bytes; {found.memory / 1e3:.1f} KB"),
-        ("`verify --deep`, a file of 4 KB; a byte", f"{1e3 * found.verify:.2f} CPU-ms; {1 / found.md5 / 1e6:.0f} MB a CPU-second"),
-        ("DVC's start and a look at a stage; a job in Snakemake's plan", f"{found.start:.2f} CPU-s; {1e3 * found.job:.1f} CPU-ms"),
+        ("a file in DVC's list of a folder; in DVC's memory", f"{found.listing:.0f} bytes; {found.memory / 1e3:.1f} KB"),
+        ("`verify --deep`, a file of 4 KB; a byte", f"{1e3 * found.verify:.2f} CPU-ms; {1e-6 / found.md5:.0f} MB a CPU-second"),
+        ("DVC's start and look at a stage; a job in Snakemake's plan", f"{found.start:.2f} CPU-s; {1e3 * found.job:.1f} CPU-ms"),
         ("a cell of a study planned", f"{1e3 * found.cell:.0f} CPU-ms"),
         ("gloo, two processes, a byte", f"{1 / found.reduce / 1e6:.0f} MB a CPU-second"),
     ):  # fmt: skip
         print(f"| {name} | {value} |")
-    stages = 20
     print("\n| asked | what it takes | worked out as |\n|---|---|---|")
-    for row in (
-        (f"{CELLS:,} cells planned", _time(CELLS * found.cell), "cells x a cell"),
-        (f"{CELLS:,} cells x {stages} stages in one Snakemake plan", _time(CELLS * stages * found.job), "jobs x a job, where it stays linear"),
-        (f"DVC's start for {CELLS:,} x {stages} stages that share nothing", _time(CELLS * stages * found.start), "stages x start"),
-        (f"{MANY:,} files: first `dvc add`", _time(MANY * found.add), "files x add"),
-        (f"{MANY:,} files: `dvc status`, nothing changed", _time(MANY * found.status), "files x status; again for each stage that reads the folder"),
-        (f"{MANY:,} files: `dvc checkout`", _time(MANY * found.checkout), "files x checkout"),
-        (f"{MANY:,} files: DVC's list; its memory", f"{MANY * found.listing / 1e6:.0f} MB; {MANY * found.memory / 1e9:.1f} GB", "files x entry"),
-        (f"{MANY:,} files: push to a store {1e3 * TRIP:.0f} ms away, 16 at once", _time(MANY * max(found.push, 3 * TRIP / 16)), "the larger of files x push and three round trips a file / 16"),
-        ("1 TB: hashed once, one core", _time(TERA * found.md5), "bytes x hash"),
-        (f"1 TB: read at {DISK / 1e6:.0f} MB/s; sent at 10 Gbit/s", f"{_time(TERA / DISK)}; {_time(TERA / NETWORK)}", "bytes / rate (assumed)"),
-        *((f"{NODES} machines, {name}: exchange a step", f"{1e3 * _ring(count):.1f} ms, {_ring(count) / (STEP + _ring(count)):.0%} of a step of {STEP} s and itself",
-           "2 (n-1)/n bytes / 10 Gbit/s + 2 (n-1) round trips / 10") for name, count in PARAMETERS.items()),
-        (f"{NODES} machines without a shared disk: a checkpoint of 1.2 GB to all", _time((NODES - 1) * 1.2e9 / NETWORK), "machines x bytes / 10 Gbit/s: process 0 sends to each"),
-    ):  # fmt: skip
+    for row in (*_rows_of_cells(found), *_rows_of_files(found), *_rows_of_machines()):
         print(f"| {' | '.join(row)} |")
+
+
+def _rows_of_cells(found: Measured) -> list[tuple[str, str, str]]:
+    jobs = CELLS * STAGES[0]
+    return [
+        (f"{CELLS:,} cells planned", _time(CELLS * found.cell), "cells x a cell"),
+        (f"{jobs:,} jobs in one Snakemake plan", _time(jobs * found.job), "jobs x a job, where it stays linear"),
+        (f"DVC's start for {jobs:,} stages that share nothing", _time(jobs * found.start), "stages x start"),
+    ]
+
+
+def _rows_of_files(found: Measured) -> list[tuple[str, str, str]]:
+    sent = max(found.push, 3 * TRIP / 16)
+    memory = f"{MANY * found.listing / 1e6:.0f} MB; {MANY * found.memory / 1e9:.1f} GB"
+    return [
+        (f"{MANY:,} files: first `dvc add`", _time(MANY * found.add), "files x add"),
+        (
+            f"{MANY:,} files: `dvc status`, nothing changed",
+            _time(MANY * found.status),
+            "files x status, for each stage that reads them",
+        ),
+        (f"{MANY:,} files: `dvc checkout`", _time(MANY * found.checkout), "files x checkout"),
+        (f"{MANY:,} files: `verify --deep`", _time(MANY * found.verify), "files x verify"),
+        (f"{MANY:,} files: DVC's list; its memory", memory, "files x entry"),
+        (
+            f"{MANY:,} files: push, {1e3 * TRIP:.0f} ms away, 16 at once",
+            _time(MANY * sent),
+            "the larger of push and three trips / 16",
+        ),
+        ("1 TB: hashed once, one core", _time(TERA * found.md5), "bytes x hash"),
+        (
+            f"1 TB: read at {DISK / 1e6:.0f} MB/s; sent at 10 Gbit/s",
+            f"{_time(TERA / DISK)}; {_time(TERA / NETWORK)}",
+            "bytes / rate",
+        ),
+    ]
+
+
+def _rows_of_machines() -> list[tuple[str, str, str]]:
+    exchange = []
+    for name, count in PARAMETERS.items():
+        share = f"{1e3 * _ring(count):.0f} ms: {_ring(count) / (STEP + _ring(count)):.0%} beside {STEP} s of work"
+        exchange.append((f"{NODES} machines, {name}: exchange of a step", share, "2 (n-1)/n bytes / rate + 2 (n-1) trips / 10"))
+    handed = _time((NODES - 1) * 12 * PARAMETERS["a network of 100 M"] / NETWORK)
+    return [*exchange, (f"{NODES} machines, no shared disk: 1.2 GB of checkpoint to all", handed, "process 0 sends to each")]
 
 
 def _ring(parameters: int) -> float:

@@ -65,6 +65,8 @@ class Network:
     def __exit__(self, *_):
         for name in self.names:
             self.kill(name)
+        for process in self.processes:
+            process.wait(30)
         for name in self.names.values():
             subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 

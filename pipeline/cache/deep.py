@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.cache import lost, objects, runs
 from pipeline.cache.hidden import cache_folder, changes
+from pipeline.cache.locks import mend
 from pipeline.cache.objects import Rot
 from pipeline.core.errors import PersonError
 
@@ -41,8 +42,9 @@ def examine(root: Path, *, leave: bool = False) -> Finding:
         leave: move nothing.
 
     Raises:
-        PersonError: DVC does not say where the cache is, or the cache is rotten and cannot be written.
+        PersonError: DVC does not say where the cache is, or `dvc.lock` cannot be understood.
     """
+    mend(root)
     cache = cache_folder(root)
     scan = objects.scan(cache)
     entries = len(runs.entries(cache))
@@ -52,8 +54,11 @@ def examine(root: Path, *, leave: bool = False) -> Finding:
     said = _described(rotten, lost.users(outputs, scan))
     gone = [f"{path}  {oid}" for oid, path in lost.lost(outputs, scan)]
     unseen = [f"{path}  ({name})" for name, path in changes(root)]
-    away = "" if leave else quarantine(cache, rotten)
-    finding.add("rotten in the cache:", said, _advice(away))
+    try:
+        advice = _advice("" if leave else quarantine(cache, rotten))
+    except PersonError as error:  # what else there is to say is said all the same
+        advice = str(error)
+    finding.add("rotten in the cache:", said, advice)
     finding.add("named and not in this cache:", gone, "from a remote:  dvc pull --run-cache    or make it again:  dvc repro")
     finding.add(
         "changed behind its size and time, which DVC goes by and does not see:", unseen,

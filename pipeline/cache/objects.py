@@ -60,7 +60,9 @@ class Scan:
 
     def sizes(self) -> dict[str, tuple[int, int | None]]:
         """Object -> bytes of its content and, for a directory, number of its files; a directory that lacks one is left out."""
-        found: dict[str, tuple[int, int | None]] = {oid: (size, None) for oid, size in self.whole.items() if oid not in self.trees}
+        found: dict[str, tuple[int, int | None]] = {oid: (size, None) for oid, size in self.whole.items()}
+        for tree in self.trees:
+            del found[tree]
         for tree, files in self.trees.items():
             if all(oid in self.whole for oid, _ in files):
                 found[tree] = (sum(self.whole[oid] for oid, _ in files), len(files))

@@ -1,8 +1,8 @@
 """Check the run-cache, from which DVC restores a stage without running it: `runs/ab/<key>/<value>`.
 
 An entry is YAML: command, inputs, parameters and outputs of one run. The key is the hash of all but the outputs' content, the
-value that of all, both without sizes (dvc.stage.cache), which are held against the objects and `dvc.lock`. DVC takes an entry by the place where it lies and reads no hash again;
-one that is no UTF-8 ends `dvc repro` with a traceback. This is the one file of the project that uses DVC as a library.
+value that of all, both without sizes (dvc.stage.cache), which are held against the objects and `dvc.lock`. DVC takes an entry by
+the place where it lies and reads no hash again. This is the one file of the project that uses DVC as a library.
 """
 
 from collections.abc import Iterator, Mapping

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from torch import nn
-from torch.distributed import DistError, TCPStore
+from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]  # public, and not in its __all__
 
 from pipeline.core.errors import PersonError
 from pipeline.core.ranks import Place
@@ -63,7 +63,7 @@ def _give(store: TCPStore, folder: Path, module: nn.Module, count: int) -> None:
     if path is not None and askers:
         with path.open("rb") as file:
             for piece in range(_pieces(size)):
-                store.set(f"piece {piece}", file.read(PIECE))
+                store.set(f"piece {piece}", file.read(PIECE))  # type: ignore[arg-type]  # its stub forgets bytes
                 store.wait([f"has {piece} {number}" for number in askers])
                 store.delete_key(f"piece {piece}")
     store.wait([f"ready {number}" for number in range(1, count)])

@@ -19,6 +19,7 @@ def say(text):
 def test_1_a_study_on_slurm_with_kills(clone):
     passed, figures = on_slurm(clone("study"), "tests/slurm/test_study.py", "tests/slurm/test_bad_input.py")
     say(f"1. twelve cells on a real Slurm of four nodes: {passed} tests passed\n     " + "\n     ".join(figures))
+    assert passed == 6
 
 
 def test_2_preemption(clone):

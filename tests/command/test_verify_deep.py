@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.cache import lost, objects, runs
 from pipeline.cache.deep import QUARANTINE, quarantine
+from pipeline.cache.locks import mend
 from pipeline.cache.objects import Rot
 from pipeline.command import verify
 from pipeline.core.errors import PersonError
@@ -154,6 +155,23 @@ def test_a_source_that_changed_behind_its_time_is_named(dry, capsys):
     assert "data/raw  (a)" in capsys.readouterr().out
     subprocess.run(["touch", str(path)], check=True)
     assert "modified" in dry.call("dvc", "status").stdout
+
+
+@pytest.mark.parametrize("left", ["", '{"/a/path": ', "[]"])
+def test_a_lock_file_that_a_kill_left_half_written_is_removed_and_another_is_not(dry, left):
+    import fcntl
+
+    path = dry.root / ".dvc/tmp/rwlock"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"read": {}, "write": {}}')
+    assert not mend(dry.root)
+    path.write_text(left)
+    with path.with_name("rwlock.lock").open("a") as busy:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        assert not mend(dry.root)
+        assert path.is_file()
+    assert mend(dry.root)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("words", [["--leave"], ["--deep", "--release", "x"]])
