@@ -1,15 +1,13 @@
 # A matrix study: `snakemake --config study=NAME`. One job a distinct digest of a stage, and one a cell that keeps it as a DVC
 # experiment. What is done already is no job at all; in each job DVC decides whether anything runs.
-import re
-
 from snakemake.exceptions import WorkflowError
 
+from pipeline.cluster.begin import is_dry
 from pipeline.core.errors import PersonError
 from pipeline.study.open import open_study
 
-DRY = any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", word) for word in sys.argv)  # not known to `workflow` yet
 try:
-    STUDIED = open_study(Path.cwd(), str(config["study"]), main=workflow.is_main_process, dry=DRY)
+    STUDIED = open_study(Path.cwd(), str(config["study"]), main=workflow.is_main_process, dry=is_dry())
 except PersonError as error:
     raise WorkflowError(f"error: {error}") from None
 BOOK, PLANNED = STUDIED.book, STUDIED.plan

@@ -45,11 +45,12 @@ class Fmu:
 
         from pipeline.target.cosimulation import slave
 
-        session = onnxruntime.InferenceSession(str(made.onnx), providers=["CPUExecutionProvider"])
+        exported = made.file("export")
+        session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
         shape = [int(size) for size in made.example_BHWC.shape[1:]]
         answers = session.run(None, {session.get_inputs()[0].name: np.zeros((1, *shape), dtype=np.uint8)})
         facts = {
-            "token": str(uuid.uuid5(SPACE, sha256(made.onnx))), "shape": shape,
+            "token": str(uuid.uuid5(SPACE, sha256(exported))), "shape": shape,
             "outputs": {output.name: np.size(value) for output, value in zip(session.get_outputs(), answers, strict=True)},
             "description": f"{made.metadata.get('data', 'a model')}, digest {made.metadata.get('data_digest', '')[:12]}",
             "licence": made.metadata.get("data_licence", ""),
@@ -57,7 +58,7 @@ class Fmu:
         with tempfile.TemporaryDirectory(prefix="fmu-") as folder:
             source = Path(folder)
             (source / "facts.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
-            shutil.copyfile(made.onnx, source / "model.onnx")
+            shutil.copyfile(exported, source / "model.onnx")
             script = Path(shutil.copyfile(slave.__file__, source / "slave.py"))
             files = [source / "facts.json", source / "model.onnx"]
             packed = FmuBuilder.build_FMU(script, dest=source / "built", project_files=files)
