@@ -1,6 +1,8 @@
 """Run the pipeline's own stages on one split of the solar cells, below a temporary folder; shared by three benchmarks."""
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +32,13 @@ def prepare(*overrides: str) -> dict[str, Any]:
     return composed
 
 
+def _scratch() -> Path:
+    """A folder that is gone when this process is."""
+    folder = Path(tempfile.mkdtemp(prefix="elpv-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def measure(
     cfg: dict[str, Any], *, splitter: dict[str, Any], seed: int, ingest: Path = ROOT / "data/ingest", baselines: bool = True
 ) -> tuple[Metrics, Path]:
@@ -54,7 +63,7 @@ def measure(
     torch.set_num_threads(cfg["threads"])
     chosen = {**cfg, "splitter": splitter, "seed": seed}
     data = {"ingest": ingest, **{name: ROOT / "data" / name for name in ("embed", "augment", "synthesize")}}
-    folder = Path(tempfile.mkdtemp(prefix="elpv-"))
+    folder = _scratch()
     out = {name: begin(folder / name) for name in ("split", "train", "calibrate", "evaluate", "baseline", "scratch")}
     launch.seed_everything(seed)
     split.run(chosen, out["split"], ingest=data["ingest"], quality=ROOT / "data/quality")
@@ -74,7 +83,7 @@ def stored(cfg: dict[str, Any], side: int) -> Path:
     from pipeline.core.artifact import begin
     from pipeline.stages import ingest
 
-    out = begin(Path(tempfile.mkdtemp(prefix="elpv-")) / "ingest")
+    out = begin(_scratch() / "ingest")
     chosen = {**cfg, "ingest": {**cfg["ingest"], "height": side, "width": side}}
     ingest.run(chosen, out, source=ROOT / "conf/no_source")
     return out

@@ -58,7 +58,7 @@ def make(folder: Path, numbers: range, side: int) -> None:
 def seconds(words: list[str], cwd: Path = ROOT) -> tuple[float, str]:
     """CPU seconds of a process and its children, and the last line that it printed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"error: {' '.join(words)}: {done.stderr[-2000:]}")
@@ -86,6 +86,12 @@ def line(what: str, ratios: list[float], goal: str) -> str:
     return f"{what:<64} {median(ratios):6.3f}  ({min(ratios):.3f} to {max(ratios):.3f}; {goal})"
 
 
+def clear(work: Path, *names: str) -> None:
+    """Remove what a run before has left, outside of what is measured."""
+    for name in names:
+        shutil.rmtree(work / name, ignore_errors=True)
+
+
 def first(work: Path, source: Path, pairs: int, side: int) -> None:
     """Goal 4."""
     peers: dict[str, Callable[[], float]] = {
@@ -98,7 +104,7 @@ def first(work: Path, source: Path, pairs: int, side: int) -> None:
     ratios: dict[str, list[float]] = {name: [] for name in peers}
     spent = []
     for _ in range(pairs):
-        shutil.rmtree(work / "items", ignore_errors=True)
+        clear(work, "items", "out")
         spent.append(seconds(itself("ours", source, work / "out", work / "items", side))[0])
         for name, peer in peers.items():
             ratios[name].append(spent[-1] / peer())
@@ -137,7 +143,8 @@ def needed(before: dict[str, set[str]], after: dict[str, set[str]], fresh: set[s
 
 
 def stages(work: Path, source: Path, side: int) -> dict[str, tuple[float, str]]:
-    """CPU seconds of each stage, and what it printed."""
+    """CPU seconds of each stage, and what it printed; outputs of the run before are gone by then, as DVC has it."""
+    clear(work, "out", "split", "made")
     found = {"ingest": seconds(itself("ours", source, work / "out", work / "items", side))}
     found["validate"] = seconds(itself("validate", work / "out", work / "looks"))
     seconds(itself("divide", work / "out", work / "split"))
@@ -150,8 +157,7 @@ def again(work: Path, source: Path, count: int, pairs: int, *, side: int) -> Non
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ("ingest", "validate", "augment")}
     for number in range(pairs):
         here = work / "changing"
-        for name in ("changing", "items", "looks", "draws"):
-            shutil.rmtree(work / name, ignore_errors=True)
+        clear(work, "changing", "items", "looks", "draws")
         shutil.copytree(source, here, copy_function=shutil.copyfile)
         time.sleep(SETTLE)
         full = stages(work, here, side)
@@ -187,7 +193,7 @@ def memory(work: Path, source: Path, count: int, side: int) -> None:
         for path in sorted(source.rglob("*.jpg"), key=lambda path: path.stem)[:part]:
             (here / path.parent.name).mkdir(parents=True, exist_ok=True)
             os.link(path, here / path.parent.name / path.name)
-        shutil.rmtree(work / "items", ignore_errors=True)
+        clear(work, "items", "out")
         peaks.append(int(seconds(itself("ours", here, work / "out", work / "items", side))[1]) / 1024)
     stored = sum(path.stat().st_size for path in (work / "out/shards").iterdir()) / 2**20
     ratio = peaks[1] / peaks[0]

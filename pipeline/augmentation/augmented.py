@@ -19,6 +19,7 @@ from pipeline.core.artifact import read_json, write_json
 from pipeline.core.contracts import Transform
 from pipeline.core.epoch import drawing
 from pipeline.core.record import Sample
+from pipeline.core.shard_rows import ROWS
 from pipeline.core.shards import FOLDER, ORDER, Kept, link
 from pipeline.core.store import Samples, open_samples, shard_names
 from pipeline.images.decode import sample_id
@@ -68,7 +69,7 @@ def keep(items: Path | None, settings: Any, out: Path, draws: dict[str, str]) ->
     (partial / FOLDER).mkdir(parents=True)
     for name in shard_names(out):
         link(out / FOLDER / name, partial / FOLDER / name)
-    for name in (ORDER, FEATURES):
+    for name in (ORDER, ROWS, FEATURES):
         if (out / name).is_file():
             link(out / name, partial / name)
     write_json(partial / DRAWS, draws)

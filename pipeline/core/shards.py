@@ -3,7 +3,8 @@
 A shard ends after a sample whose id hashes to 0 modulo the target count, so an insertion, a change or a deletion rewrites the
 shard that it lies in and no other. A file bears the hash of what its rows say (an id is a hash of pixels), so an unchanged
 shard has an unchanged name: DVC moves only the others. `shards.json` lists the names in order. Rows are written in batches of
-a few MB as they come, which bounds memory.
+a few MB as they come, which bounds memory. What they say, pixels and masks aside, stands in `rows.arrow` once more
+(`pipeline.core.shard_rows`).
 
 Content-defined borders: Muthitacharoen et al. 2001, A low-bandwidth network file system, section 3.1; here the unit is a
 sample and the hash that of its id, so no window is needed.
@@ -23,8 +24,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.columns import column
 from pipeline.core.record import Pixels, Sample
 from pipeline.core.shard_files import PIECE_BYTES, ShardSink
+from pipeline.core.shard_rows import FACTS, SCHEMA, RowsWriter, rows_of_shard
 
 if TYPE_CHECKING:
     from pipeline.core.store import Samples
@@ -35,22 +38,7 @@ PARTIAL = "open.partial"  # a shard that is still being written
 SHARD_BYTES = 4 << 20  # pixels of a shard, on average: what one changed sample rewrites
 BATCH_BYTES = 4 << 20  # pixels of a record batch: what writing holds in memory
 LONGEST = 8  # times the target count, should no border come; without it one shard in e^8 would be longer
-SCHEMA = pa.schema([
-    ("id", pa.string()), ("name", pa.string()), ("label", pa.int32()), ("target", pa.float32()), ("weight", pa.float32()),
-    ("group", pa.string()), ("origin", pa.string()), ("parent", pa.string()), ("given", pa.string()),
-    ("source_bytes", pa.int64()), ("source_height", pa.int32()), ("source_width", pa.int32()),
-    ("height", pa.int32()), ("width", pa.int32()), ("channels", pa.int32()),
-    ("boxes", pa.list_(pa.float32())), ("keypoints", pa.list_(pa.float32())),
-    ("mask", pa.binary()), ("pixels", pa.large_binary()),
-], metadata={
-    "kind": "image", "axes": "height,width,channels", "dtype": "uint8", "unit": "grey level, 0 to 255",
-    "mask": "uint8 class of each pixel, height x width; 0 background, 255 ignore; empty for none",
-    "boxes": "x0, y0, x1, y1 in pixels, class index; flat", "keypoints": "x, y in pixels; flat; -1, -1 out of sight",
-})  # fmt: skip
-LARGE = ("mask", "pixels")
 SHAPE = ("height", "width", "channels")
-FACTS = [name for name in SCHEMA.names if name not in LARGE]
-pa.set_memory_pool(pa.system_memory_pool())  # it gives back what is freed; the others kept 8 MB, and 1 KB for each sample
 PLAIN = [name for name in FACTS if name not in (*SHAPE, "boxes", "keypoints")]  # stored as the record has them
 
 
@@ -76,7 +64,7 @@ class Watch(Protocol):
         """A piece of the open shard, images of one shape; the array is only lent."""
 
     def shard(self, name: str, checksum: int) -> None:
-        """The open shard is whole, under this name; CRC-32 of its file."""
+        """The open shard is whole, under this name; XXH3-64 of its file."""
 
 
 def write_shards(
@@ -116,6 +104,7 @@ class ShardWriter:
         """`watch` sees every shard that is written and not linked; its images must have one shape."""
         self.directory, self.folder, self.kept, self.watch = directory, directory / FOLDER, kept or {}, watch
         self.folder.mkdir(parents=True)
+        self._index = RowsWriter(directory)
         self.names: list[str] = []
         self.linked = 0
         self._target, self._batch = shard_size or 0, 0
@@ -137,6 +126,7 @@ class ShardWriter:
         elif self._file is not None:
             for part in self._file:
                 part.close()
+        self._index.close()
 
     def add(self, row: Sample | Kept) -> None:
         """Add one sample."""
@@ -165,7 +155,9 @@ class ShardWriter:
             if name in self.kept:
                 link(self.kept[name], self.folder / name)
                 self.linked += 1
-                self._begin(name)
+                first = self._rows[0]
+                known = first.source.rows_from(first.position, self._count) if isinstance(first, Kept) else None
+                self._begin(name, known)
                 return
         if self._batch:
             self._write_whole_batches()
@@ -179,7 +171,9 @@ class ShardWriter:
             self.watch.shard(name, self._file[-1].checksum)
         self._begin(name)
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, name: str, known: pa.RecordBatch | None = None) -> None:
+        """The shard of this name is there, and these are its rows; the next one begins."""
+        self._index.add(rows_of_shard(self.folder / name) if known is None else known)
         self.names.append(name)
         self._rows, self._count, self._known, self._file, self._hash = [], 0, True, None, _start()
 
@@ -209,8 +203,8 @@ class ShardWriter:
             if self.watch is not None:
                 shape = [facts[name][0] for name in SHAPE]
                 self.watch.pixels(pixels_N[offsets[some.start] : offsets[some.stop]].reshape(-1, *shape))
-        arrays = {name: pa.array(facts[name], type=SCHEMA.field(name).type) for name in FACTS}
-        arrays["mask"] = pa.array([bytes(mask) for mask in masks], type=pa.binary())
+        arrays = {name: column(facts[name], SCHEMA.field(name).type) for name in FACTS}
+        arrays["mask"] = column([bytes(mask) for mask in masks], pa.binary())
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(pixels_N)]
         arrays["pixels"] = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(rows), buffers)
         self._file[0].write_batch(pa.record_batch([arrays[name] for name in SCHEMA.names], schema=SCHEMA))

@@ -23,10 +23,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.core.columns import lengths_of, values_of
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Box, Sample
 from pipeline.core.shard_files import ShardFiles
-from pipeline.core.shards import FACTS, FOLDER, ORDER, SCHEMA, Kept, write_shards
+from pipeline.core.shard_rows import FACTS, PLACES, ROWS_SCHEMA, read_rows
+from pipeline.core.shards import FOLDER, ORDER, Kept, write_shards
 
 __all__ = ["Kept", "Samples", "open_samples", "write_shards"]
 
@@ -45,7 +47,7 @@ class Samples:
     columns: dict[str, NDArray[Any]] = field(repr=False)
     files: ShardFiles = field(repr=False)
     places: dict[str, NDArray[np.int64]] = field(repr=False)
-    lists: dict[str, pa.ChunkedArray] = field(repr=False)
+    rows: list[pa.RecordBatch] = field(repr=False)
     allowed: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -69,8 +71,19 @@ class Samples:
     @cached_property
     def _filled(self) -> dict[str, list[bool]]:
         """Whether a sample has boxes, and keypoints."""
-        lengths = {name: [np.diff(chunk.offsets) for chunk in found.chunks] for name, found in self.lists.items()}
-        return {name: (np.concatenate(found) > 0).tolist() for name, found in lengths.items()}
+        return {name: (lengths_of(found) > 0).tolist() for name, found in self._lists.items()}
+
+    @cached_property
+    def _lists(self) -> dict[str, pa.ChunkedArray]:
+        """Boxes and keypoints, flat."""
+        table = pa.Table.from_batches(self.rows, ROWS_SCHEMA)
+        return {name: table[name] for name in _LISTS}
+
+    def rows_from(self, position: int, count: int) -> pa.RecordBatch | None:
+        """The batch of `rows.arrow` that says what these rows say, where they are the rows of one shard."""
+        number = int(self.places["shard"][position])
+        begins = position == 0 or self.places["shard"][position - 1] != number
+        return self.rows[number] if begins and len(self.rows[number]) == count else None
 
     def only(self, ids: Iterable[str]) -> "Samples":
         """The same samples, of which pixels, masks and records of any other id raise AssertionError.
@@ -86,7 +99,7 @@ class Samples:
         """The image at a position: read-only uint8, HWC."""
         self._check(position)
         places = self.places
-        data = self.files.read(places["shard"][position], places["pixels"][position], places["size"][position])
+        data = self.files.read(places["shard"][position], places["pixels_at"][position], places["pixels_bytes"][position])
         return np.frombuffer(data, dtype=np.uint8).reshape(self._shape(position))
 
     def batch(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -94,16 +107,16 @@ class Samples:
         rows = np.asarray(positions, dtype=np.int64)
         for position in rows if self.allowed is not None else ():
             self._check(int(position))
-        size = int(self.places["size"][rows[0]])
-        assert (self.places["size"][rows] == size).all(), "images of several sizes do not fit into one batch"
-        images_BN = self.files.gather(self.places["shard"][rows], self.places["pixels"][rows], size)
+        size = int(self.places["pixels_bytes"][rows[0]])
+        assert (self.places["pixels_bytes"][rows] == size).all(), "images of several sizes do not fit into one batch"
+        images_BN = self.files.gather(self.places["shard"][rows], self.places["pixels_at"][rows], size)
         return images_BN.reshape(len(rows), *self._shape(int(rows[0])))
 
     def copy(self, first: int, last: int, out_N: NDArray[np.uint8]) -> None:
         """Pixels of the images from one position up to another, one after the other, to the beginning of an array of bytes."""
         for position in range(first, last) if self.allowed is not None else ():
             self._check(position)
-        shards, starts, sizes = (self.places[name][first:last] for name in ("shard", "pixels", "size"))
+        shards, starts, sizes = (self.places[name][first:last] for name in ("shard", "pixels_at", "pixels_bytes"))
         ends = starts + sizes
         breaks = np.flatnonzero((starts[1:] != ends[:-1]) | (shards[1:] != shards[:-1])) + 1
         filled = 0
@@ -120,21 +133,21 @@ class Samples:
     def mask_bytes(self, position: int) -> bytes | memoryview:
         """The mask as it is stored; empty for none."""
         self._check(position)
-        size = self.places["mask_size"][position]
-        return self.files.read(self.places["shard"][position], self.places["mask"][position], size) if size else b""
+        size = self.places["mask_bytes"][position]
+        return self.files.read(self.places["shard"][position], self.places["mask_at"][position], size) if size else b""
 
     def boxes(self, position: int) -> tuple[Box, ...]:
         """The boxes at a position."""
         if not self._filled["boxes"][position]:
             return ()
-        flat = self.lists["boxes"][position].as_py()
+        flat = self._lists["boxes"][position].as_py()
         return tuple((x0, y0, x1, y1, int(kind)) for x0, y0, x1, y1, kind in zip(*[iter(flat)] * 5, strict=True))
 
     def keypoints(self, position: int) -> tuple[tuple[float, float], ...]:
         """The keypoints at a position."""
         if not self._filled["keypoints"][position]:
             return ()
-        flat = self.lists["keypoints"][position].as_py()
+        flat = self._lists["keypoints"][position].as_py()
         return tuple(zip(*[iter(flat)] * 2, strict=True))
 
     def sample(self, position: int) -> Sample:
@@ -179,7 +192,8 @@ def open_samples(directory: Path) -> Samples:
     Raises:
         PersonError: the artifact is of an older format, or a shard is missing.
     """
-    return open_shards(directory, directory / FOLDER, shard_names(directory))
+    names = shard_names(directory)
+    return open_shards(directory, directory / FOLDER, names, order=names)
 
 
 def shard_names(directory: Path) -> list[str]:
@@ -195,53 +209,34 @@ def shard_names(directory: Path) -> list[str]:
     return names
 
 
-def open_shards(directory: Path, folder: Path, names: Sequence[str], *, mapped: bool = True) -> Samples:
-    """Open the shards of these names in a folder, in this order; `mapped=False` maps none, however small they are."""
-    tables, places = [], []
-    for number, name in enumerate(names):
-        *parts, place = _opened(folder / name)
-        tables.append(parts)
-        places.append({**place, "shard": np.full(parts[0].num_rows, number, dtype=np.int64)})
-    facts, lists = map(pa.concat_tables, zip(*tables, strict=True))
-    columns = {name: facts[name].to_numpy(zero_copy_only=False) for name in _PLAIN}
-    columns["order"] = np.arange(len(facts), dtype=np.int64)
+def open_shards(
+    directory: Path, folder: Path, names: Sequence[str], *, mapped: bool = True, order: Sequence[str] = ()
+) -> Samples:
+    """Open the shards of these names in a folder, in this order.
+
+    Args:
+        directory: may hold `rows.arrow`.
+        folder: of the shards.
+        names: of the shards.
+        mapped: False maps none of them, however small they are.
+        order: the shards that `rows.arrow` describes; empty to ask the shards themselves.
+
+    Raises:
+        PersonError: a shard is of an older format.
+    """
+    rows = read_rows(directory, folder, names, order)
+    table = pa.Table.from_batches(rows, ROWS_SCHEMA)
+    columns = {name: values_of(table[name]) for name in _PLAIN}
+    columns["order"] = np.arange(len(table), dtype=np.int64)
+    places = {name: values_of(table[name]) for name in PLACES}
+    places["shard"] = np.repeat(np.arange(len(rows), dtype=np.int64), [len(batch) for batch in rows])
     return Samples(
         directory=directory,
         columns=columns,
         files=ShardFiles([folder / name for name in names], mapped=mapped),
-        places={key: np.concatenate([place[key] for place in places]) for key in places[0]},
-        lists={name: lists[name] for name in _LISTS},
+        places=places,
+        rows=rows,
     )
-
-
-def _opened(path: Path) -> tuple[pa.Table, pa.Table, dict[str, NDArray[np.int64]]]:
-    """Columns of a shard with one value each and those with several, copied, and where in the file pixels and masks begin."""
-    with path.open("rb"):  # an open that Python sees, so that the guard of the runner sees it too
-        source = pa.memory_map(str(path))
-    with source:
-        base = source.read_buffer().address
-        source.seek(0)
-        table = pa.ipc.open_file(source).read_all()
-        if table.schema.names != SCHEMA.names:
-            raise PersonError(f"{path} is of an older version: run  dvc repro")
-        found: dict[str, list[NDArray[np.int64]]] = {key: [] for key in ("pixels", "size", "mask", "mask_size")}
-        for batch in table.to_batches():
-            for column, key, kind in (("pixels", "size", np.int64), ("mask", "mask_size", np.int32)):
-                _, offsets, data = batch.column(column).buffers()
-                ends = np.frombuffer(offsets, dtype=kind, count=batch.num_rows + 1).astype(np.int64)
-                found[column].append(ends[:-1] + (data.address - base if data is not None and data.size else 0))
-                found[key].append(np.diff(ends))
-        none = np.zeros(0, dtype=np.int64)
-        places = {key: np.concatenate([none, *parts]) for key, parts in found.items()}
-        return _copied(table.select(_PLAIN)), _copied(table.select(_LISTS)), places
-
-
-def _copied(table: pa.Table) -> pa.Table:
-    """The same table in memory of its own, so that the file is not held."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return pa.ipc.open_stream(sink.getvalue()).read_all()
 
 
 def _reopened(directory: Path, allowed: NDArray[np.bool_] | None) -> Samples:

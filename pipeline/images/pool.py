@@ -145,8 +145,7 @@ class DecodePool:
     def _idle(self) -> _Member:
         """A worker that has nothing to do; where there is none, one is started or waited for."""
         if not self._crew:
-            self._file = tempfile.NamedTemporaryFile(prefix="pixels-")  # noqa: SIM115 - it lives as long as the pool
-            self._file.truncate(self.workers * self._room)
+            self._file = _shared_file(self.workers * self._room)
             self._slots = mmap.mmap(self._file.fileno(), 0)
         patience = 0.0 if len(self._crew) < self.workers else None
         while (member := next((member for member in self._crew if member.chunk is None), None)) is None:
@@ -244,7 +243,7 @@ class DecodePool:
         ours, theirs = context.Pipe()
         process = context.Process(
             target=serve,
-            args=(theirs, self.settings, self._file.name),
+            args=(theirs, self.settings, _path(self._file)),
             kwargs={"seconds": self.seconds, "memory_mb": self.memory_mb},
             daemon=True,
         )
@@ -264,6 +263,21 @@ class DecodePool:
         except EOFError:
             pass
         raise PersonError(f"a process that decodes files did not start within {STARTING:g} s: free some memory and run again")
+
+
+def _shared_file(size: int) -> Any:
+    """A file to map: in memory where the system has such files, so that the disk is spared."""
+    if hasattr(os, "memfd_create"):
+        file: Any = os.fdopen(os.memfd_create("pixels"), "r+b", buffering=0)
+    else:
+        file = tempfile.NamedTemporaryFile(prefix="pixels-")  # noqa: SIM115 - it lives as long as the pool
+    file.truncate(size)
+    return file
+
+
+def _path(file: Any) -> str:
+    """Where another process finds it while this one has it open."""
+    return file.name if isinstance(file.name, str) else f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
 
 def _context() -> Any:

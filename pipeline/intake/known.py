@@ -5,10 +5,11 @@ text is in memory while they come; then a line of settings and shards, and last 
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 BLOCK = 1000  # entries of a line
 KINDS = ("files", "outcomes")
@@ -45,7 +46,7 @@ class KnownList:
         self._partial.replace(self.path)
 
     def _write(self, part: Any) -> None:
-        data = json.dumps(part).encode() + b"\n"
+        data = orjson.dumps(part, option=orjson.OPT_APPEND_NEWLINE)
         self._total.update(data)
         with self._partial.open(self._mode) as file:
             file.write(data)
@@ -58,4 +59,4 @@ def read_known(path: Path) -> tuple[Any, Iterator[tuple[str, dict[str, list[Any]
     if not body or hashlib.sha256(body + b"\n").hexdigest().encode() != said:
         return None
     *lines, head = body.split(b"\n")
-    return json.loads(head), ((kind, block) for kind, block in map(json.loads, lines))
+    return orjson.loads(head), ((kind, block) for kind, block in map(orjson.loads, lines))

@@ -80,7 +80,7 @@ class Counted:
     """Counts what a `pipeline.core.shards.ShardWriter` writes, in the pieces in which `tally` would read it.
 
     Args:
-        shards: receives name -> CRC-32 of the file and its tally.
+        shards: receives name -> XXH3-64 of the file and its tally.
     """
 
     def __init__(self, shards: dict[str, tuple[int, Tally]]) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.core.errors import PersonError
-from pipeline.source.archive_members import BLOCK, Limits, Member, XzStream, tar_members, zip_members
+from pipeline.source.archive_members import BLOCK, Limits, Member, XzStream, quoted, tar_members, zip_members
 from pipeline.source.folder import collision_key
 
 MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"\x1f\x8b": "tar.gz", b"\xfd7zXZ\0": "tar.xz"}
@@ -133,7 +133,7 @@ class Budget:
         Raises:
             PersonError: it names the member and the cap.
         """
-        where, limits = f"{self.archive}: {member.name!r}", self.limits
+        where, limits = f"{self.archive}: {quoted(member.name)}", self.limits
         if size > limits.file_bytes:
             raise PersonError(f"{where} unpacks to more than {limits.file_bytes:,} bytes, the limit of one file: remove it")
         if total > limits.bytes:
@@ -186,7 +186,7 @@ class Names:
             key = collision_key(text)
             other, was_file = self._used.get(key, ("", False))
             if other and other != text:
-                raise self._refused(member, f"and {other!r} differ only by case or Unicode form: rename one of them")
+                raise self._refused(member, f"and {quoted(other)} differ only by case or Unicode form: rename one of them")
             if other and (was_file or is_file):
                 raise self._refused(member, "is there twice, or is both a file and a folder: pack it again without")
             self._used[key] = (text, is_file)
@@ -211,5 +211,4 @@ class Names:
         return path
 
     def _refused(self, member: Member, why: str) -> PersonError:
-        name = member.name if len(member.name) <= 200 else member.name[:200] + "..."
-        return PersonError(f"{self.archive}: {name!r} {why}")
+        return PersonError(f"{self.archive}: {quoted(member.name)} {why}")

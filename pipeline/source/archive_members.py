@@ -22,6 +22,7 @@ PADDING = 16 << 20  # bytes of zeros after the end marker of a tar, at most
 NOTE_BYTES = 1 << 16  # of a tar header that only holds a long name or notes
 ENTRY, END, END_64, LOCATOR_64 = b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 ENCRYPTED = 0x1 | 0x40  # flags of a zip member
+SHOWN = 160  # characters of a member's name in an error
 UTF8 = 0x800
 UNIX = 3
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -57,6 +58,11 @@ class Member:
     folder: bool
     read: Callable[[], Iterator[bytes]]
     packed: int | None = None
+
+
+def quoted(name: str) -> str:
+    """A member's name for an error: in quotes, control characters escaped, the end of a long one left out."""
+    return repr(name if len(name) <= SHOWN else name[:SHOWN] + "...")
 
 
 def zip_members(archive: Path, limits: Limits) -> Iterator[Member]:
@@ -102,7 +108,7 @@ def _entries(archive: Path) -> int:
 
 
 def _check_zip_member(archive: str, info: zipfile.ZipInfo) -> None:
-    where, mode = f"{archive}: {info.orig_filename!r}", info.external_attr >> 16
+    where, mode = f"{archive}: {quoted(info.orig_filename)}", info.external_attr >> 16
     if not info.filename:
         raise zipfile.BadZipFile("a member has no name")
     if info.flag_bits & ENCRYPTED:
@@ -120,18 +126,18 @@ def _check_overlap(archive: Path, infos: list[zipfile.ZipInfo], directory: int) 
     with archive.open("rb") as file:
         for info in infos:
             if not 0 <= info.header_offset < directory:
-                raise zipfile.BadZipFile(f"{info.orig_filename!r} lies outside the file")
+                raise zipfile.BadZipFile(f"{quoted(info.orig_filename)} lies outside the file")
             file.seek(info.header_offset)
             header = file.read(30)
             if len(header) < 30:
-                raise EOFError(f"no header of {info.orig_filename!r}")
+                raise EOFError(f"no header of {quoted(info.orig_filename)}")
             spans.append((info.header_offset, 30 + sum(struct.unpack_from("<HH", header, 26)) + info.compress_size, info))
     spans.sort(key=lambda span: span[:2])
     ends = [*(after[0] for _, after in pairwise(spans)), directory]
     for (start, length, info), end in zip(spans, ends, strict=False):
         if start + length > end:
             raise PersonError(
-                f"{archive.name}: {info.orig_filename!r} overlaps another member, which looks like a bomb: pack it again"
+                f"{archive.name}: {quoted(info.orig_filename)} overlaps another member, which looks like a bomb: pack it again"
             )
 
 
@@ -152,7 +158,7 @@ def _zip_content(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes
             size += len(piece)
             yield piece
     if size != info.file_size:
-        raise EOFError(f"{info.orig_filename!r} ends after {size} of {info.file_size} bytes")
+        raise EOFError(f"{quoted(info.orig_filename)} ends after {size} of {info.file_size} bytes")
 
 
 def tar_members(stream: IO[bytes], archive: str) -> Iterator[Member]:
@@ -168,12 +174,12 @@ def tar_members(stream: IO[bytes], archive: str) -> Iterator[Member]:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         if info.type in NOTES:
             if NOTES[info.type] in notes or not 0 <= info.size <= NOTE_BYTES:
-                raise PersonError(f"{archive}: the headers before {info.name!r} are malformed: pack it again")
+                raise PersonError(f"{archive}: the headers before {quoted(info.name)} are malformed: pack it again")
             notes[NOTES[info.type]] = _exactly(stream, -(-info.size // BLOCK) * BLOCK)[: info.size]
             continue
         name, size = _noted(archive, info, notes)
         notes = {}
-        where = f"{archive}: {name!r}"
+        where = f"{archive}: {quoted(name)}"
         if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
             kind = KINDS.get(info.type, f"of the unknown kind {info.type!r}")
             raise PersonError(f"{where} is {kind}: only files and folders are unpacked; pack the file itself")
@@ -224,7 +230,7 @@ def _noted(archive: str, info: tarfile.TarInfo, notes: dict[str, bytes]) -> tupl
     records = _records(archive, notes.get("x", b""))
     common = _records(archive, notes.get("g", b""))
     if common.keys() & {"path", "size"} or any(key.startswith("GNU.sparse") for key in (*records, *common)):
-        raise PersonError(f"{archive}: {info.name!r} is a sparse file, or its headers are malformed: pack it again")
+        raise PersonError(f"{archive}: {quoted(info.name)} is a sparse file, or its headers are malformed: pack it again")
     name, size = info.name, info.size
     if "L" in notes:
         name = notes["L"].rstrip(b"\0").decode("utf-8", "surrogateescape")
@@ -232,7 +238,7 @@ def _noted(archive: str, info: tarfile.TarInfo, notes: dict[str, bytes]) -> tupl
         name = records["path"]
     if "size" in records:
         if not (records["size"].isascii() and records["size"].isdigit()):
-            raise PersonError(f"{archive}: {name!r} has the size {records['size']!r}: pack it again")
+            raise PersonError(f"{archive}: {quoted(name)} has the size {quoted(records['size'])}: pack it again")
         size = int(records["size"][:20])
     return name, size
 

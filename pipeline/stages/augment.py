@@ -73,18 +73,19 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, split: Pat
     count = write_shards(out, made, kept=memory.shards)
     facts = {"transforms": policy.describe(), **cfg["augment"], "parents": len(parents), "samples": count}
     write_json(out / "policy.json", facts)
-    _features(cfg, out, memory, drawing_.sources)
+    stored = open_samples(out)
+    _features(cfg, stored, memory, drawing_.sources)
     keep(items, settings, out, drawing_.draws)
     task = build(cfg["task"], card=read_json(ingest / "card.json"))
-    kept = _preserved(cfg, out, samples=samples, embed=embed, task=task, chance=chance[: max(len(parents), JUDGES)])
+    kept = _preserved(cfg, stored, samples=samples, embed=embed, task=task, chance=chance[: max(len(parents), JUDGES)])
     findings = audit(_passes(policy, samples, chance, task=task, seed=int(cfg["seed"])))
     pages = _pictures(out, policy, samples, chance, seed=int(cfg["seed"]))
     return _section(out, facts, drawing_, train=len(train), kept=kept, findings=findings, pages=pages)
 
 
-def _features(cfg: dict[str, Any], out: Path, memory: Memory, sources: Sequence[int]) -> None:
+def _features(cfg: dict[str, Any], made: Samples, memory: Memory, sources: Sequence[int]) -> None:
     """`features.npy` and `ids.txt` of the augmented samples; one image a pass, so that no row depends on its neighbours."""
-    made = open_samples(out)
+    out = made.directory
     matrix = np.zeros((0, 0), np.float32)
     if len(made) and not is_off(cfg["embedder"]):
         embedder: Embedder = build(cfg["embedder"])
@@ -99,10 +100,11 @@ def _features(cfg: dict[str, Any], out: Path, memory: Memory, sources: Sequence[
 
 
 def _preserved(
-    cfg: dict[str, Any], out: Path, *, samples: Samples, embed: Path, task: Any, chance: Sequence[str]
+    cfg: dict[str, Any], made: Samples, *, samples: Samples, embed: Path, task: Any, chance: Sequence[str]
 ) -> Preservation | None:
     """What a linear model on embed's features says of the labels; None where there are no features."""
-    made, matrix = open_samples(out), np.load(out / FEATURES)
+    out = made.directory
+    matrix = np.load(out / FEATURES)
     if not len(matrix):
         return None
     stored = (embed / "ids.txt").read_text(encoding="utf-8").split()

@@ -23,7 +23,8 @@ from pipeline.core.parts import build
 from pipeline.core.progress import track
 from pipeline.core.record import Sample
 from pipeline.core.section import write_section
-from pipeline.core.shards import Kept, ShardWriter
+from pipeline.core.shard_rows import ROWS
+from pipeline.core.shards import FOLDER, ORDER, Kept, ShardWriter
 from pipeline.core.store import Samples, open_samples
 from pipeline.core.table import write_csv
 from pipeline.images.pool import DecodePool
@@ -38,7 +39,7 @@ DECODER = ("height", "width", "channels", "fit", "min_side", "max_aspect", "max_
 LIMITS = ("decode_seconds", "decode_memory_mb")
 PIXEL_BYTES = 8  # of the largest pixel that an accepted format can hold: four channels of 16 bit
 HEADER_BYTES = 4 << 20  # what a file may hold beside its pixels
-ROWS = 4096  # of the columns that are hashed at a time
+BLOCK = 4096  # rows of the columns that are hashed at a time
 
 
 def run(cfg: dict[str, Any], out: Path, *, source: Path, items: Path | None = None) -> str:
@@ -118,16 +119,16 @@ def _drop(out: Path, conflicting: set[str]) -> None:
                 if sample.id not in conflicting:
                     writer.add(Kept(sample, stored, position))
     else:
-        (out / "intake" / "shards").rename(out / "shards")
-        (out / "intake" / "shards.json").rename(out / "shards.json")
+        for name in (FOLDER, ORDER, ROWS):
+            (out / "intake" / name).rename(out / name)
     shutil.rmtree(out / "intake")
 
 
 def _card(facts: dict[str, Any], samples: Samples, *, quarantined: int) -> dict[str, Any]:
     columns = samples.columns
     total = hashlib.sha256()
-    for start in range(0, len(samples), ROWS):
-        told = [columns[name][start : start + ROWS].tolist() for name in ("id", "label", "target", "weight", "group", "given")]
+    for start in range(0, len(samples), BLOCK):
+        told = [columns[name][start : start + BLOCK].tolist() for name in ("id", "label", "target", "weight", "group", "given")]
         total.update(json.dumps(told).encode())
     shape = {name: int(columns[name][0]) for name in ("height", "width", "channels")} if len(samples) else {}
     counts = Counter(columns["label"].tolist())

@@ -12,7 +12,7 @@ from pipeline.stages import augment
 from tests.augmenting import config, content, embedded, planted, run
 
 FILES = [
-    "alone.png", "before_after.png", "features.npy", "ids.txt", "policy.json", "preservation.json", "section.json", "shards", "shards.json",
+    "alone.png", "before_after.png", "features.npy", "ids.txt", "policy.json", "preservation.json", "rows.arrow", "section.json", "shards", "shards.json",
 ]  # fmt: skip
 
 

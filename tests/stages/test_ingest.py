@@ -23,6 +23,7 @@ from pipeline.core.store import open_samples
 from pipeline.intake import items as items_module
 from pipeline.intake import page as ingest_page
 from pipeline.intake.intake import Intake
+from pipeline.intake.items import checksum, damaged
 from pipeline.stages import ingest
 
 
@@ -86,6 +87,7 @@ def test_card_shards_and_section(settings, source, tmp_path):
         "contact_sheet.png",
         "overlaps.json",
         "quarantine.csv",
+        "rows.arrow",
         "section.json",
         "shards",
         "shards.json",
@@ -390,7 +392,7 @@ def test_other_settings_or_other_code_decode_everything_again(settings, source, 
 
 
 @pytest.mark.usefixtures("later")
-@pytest.mark.parametrize("part", ["known.json", "shards", "sheet"])
+@pytest.mark.parametrize("part", ["known.json", "shards", "rows.arrow", "sheet"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "empty"])
 def test_a_damaged_memory_is_not_believed(settings, source, tmp_path, part, damage):
     run(settings, tmp_path / "fresh", source)
@@ -402,13 +404,40 @@ def test_a_damaged_memory_is_not_believed(settings, source, tmp_path, part, dama
     path.unlink()
     if damage != "gone":
         path.write_bytes({"flip": bytes(data), "cut": bytes(data[:-20]), "empty": b""}[damage])
-        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        if part != "shards":  # of those the time is believed
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert damaged(tmp_path / "items") == ([path.name] if part == "shards" else [])
     run(settings, tmp_path / "two", source, tmp_path / "items")
-    assert last(tmp_path / "items")["decoded"] == (0 if part == "sheet" else 30)
+    assert last(tmp_path / "items")["decoded"] == (0 if part in ("rows.arrow", "sheet") else 30)
     assert digests(tmp_path / "two") == digests(tmp_path / "fresh")
     run(settings, tmp_path / "three", source, tmp_path / "items")
     assert last(tmp_path / "items")["decoded"] == 0
     assert digests(tmp_path / "three") == digests(tmp_path / "fresh")
+
+
+@pytest.mark.usefixtures("later")
+def test_shards_that_rest_are_not_read_again_and_rot_is_still_named(settings, source, tmp_path, monkeypatch):
+    run(settings, tmp_path / "one", source, tmp_path / "items")
+    path = next((tmp_path / "items/shards").iterdir())
+    before, data = path.stat(), bytearray(path.read_bytes())
+    read = []
+    monkeypatch.setattr(items_module, "checksum", lambda path: read.append(path.name) or checksum(path))
+    run(settings, tmp_path / "two", source, tmp_path / "items")
+    assert set(read) == {"rows.arrow"}
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert damaged(tmp_path / "items") == [path.name]
+
+
+@pytest.mark.usefixtures("later")
+def test_shards_written_a_moment_ago_are_read_again(settings, source, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    run(settings, tmp_path / "one", source, tmp_path / "items")
+    read = []
+    monkeypatch.setattr(items_module, "checksum", lambda path: read.append(path.name) or checksum(path))
+    run(settings, tmp_path / "two", source, tmp_path / "items")
+    assert {path.name for path in (tmp_path / "items/shards").iterdir()} <= set(read)
 
 
 @pytest.mark.usefixtures("later")

@@ -79,7 +79,7 @@ def run(folders, out, cfg, scratch=None, augment=None):
 
 def names(folder):
     """Files of an artifact, without those of the store's index and of the snapshots."""
-    return sorted(path.name for path in folder.iterdir() if path.name not in {"shards.json", "grids"})
+    return sorted(path.name for path in folder.iterdir() if path.name not in {"shards.json", "rows.arrow", "grids"})
 
 
 def test_balanced_samples_with_the_shape_of_the_data_and_their_provenance(published, tmp_path):

@@ -4,15 +4,15 @@ import json
 import pickle
 import subprocess
 import sys
-import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core import shard_files, shards, store
+from pipeline.core import shard_files, shard_rows, shards, store
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Sample
 from pipeline.core.shards import Kept, ShardWriter, is_border
@@ -236,7 +236,7 @@ def test_a_watch_sees_every_image_that_is_written_and_the_checksum_of_each_file(
             writer.add(sample)
     assert np.array_equal(seen.images, [sample.pixels_HWC for sample in samples])
     assert list(seen.shards) == writer.names
-    assert seen.shards == {name: zlib.crc32((tmp_path / "shards" / name).read_bytes()) for name in writer.names}
+    assert seen.shards == {name: xxhash.xxh3_64_intdigest((tmp_path / "shards" / name).read_bytes()) for name in writer.names}
     assert all(
         np.array_equal(kept.pixels_HWC, sample.pixels_HWC) for kept, sample in zip(open_samples(tmp_path), samples, strict=True)
     )
@@ -279,6 +279,45 @@ def test_the_list_of_shards_is_plain_json_in_order(tmp_path):
 
 def test_shards_of_an_older_version_are_refused_in_one_line(tmp_path, monkeypatch):
     write_shards(tmp_path, some(4))
-    monkeypatch.setattr(store, "SCHEMA", shards.SCHEMA.append(store.pa.field("new", store.pa.int8())))
+    for name in ("SCHEMA", "ROWS_SCHEMA"):
+        monkeypatch.setattr(shard_rows, name, getattr(shard_rows, name).append(store.pa.field("new", store.pa.int8())))
     with pytest.raises(PersonError, match=r"older version: run  dvc repro"):
         open_samples(tmp_path)
+
+
+def facts_of(samples):
+    return {name: column.tolist() for name, column in samples.columns.items()}, {
+        name: place.tolist() for name, place in samples.places.items()
+    }
+
+
+def test_rows_of_all_shards_say_what_the_shards_say(tmp_path):
+    write_shards(tmp_path, some(40), shard_size=4)
+    by_rows, names = open_samples(tmp_path), shard_names(tmp_path)
+    (tmp_path / shard_rows.ROWS).rename(tmp_path / "away.arrow")
+    by_shards = open_samples(tmp_path)
+    assert repr(facts_of(by_rows)) == repr(facts_of(by_shards))
+    assert len(names) > 4
+    (tmp_path / "away.arrow").rename(tmp_path / shard_rows.ROWS)
+    backwards = open_shards(tmp_path, tmp_path / "shards", names[::-1], order=names)
+    assert [sample.id for sample in backwards] == [sample.id for name in names[::-1] for sample in
+                                                   open_shards(tmp_path, tmp_path / "shards", [name])]  # fmt: skip
+
+
+def test_linked_shards_have_the_rows_of_the_store_that_they_come_from(tmp_path, monkeypatch):
+    write_shards(tmp_path / "old", some(40), shard_size=4)
+    old = open_samples(tmp_path / "old")
+    kept = {name: tmp_path / "old/shards" / name for name in shard_names(tmp_path / "old")}
+    opened = []
+    real = shards.rows_of_shard
+    monkeypatch.setattr(shards, "rows_of_shard", lambda path: opened.append(path) or real(path))
+    write_shards(tmp_path / "new", (Kept(one, old, place) for place, one in enumerate(some(40))), shard_size=4, kept=kept)
+    assert not opened
+    assert (tmp_path / "new" / shard_rows.ROWS).read_bytes() == (tmp_path / "old" / shard_rows.ROWS).read_bytes()
+
+
+def test_rows_that_do_not_belong_to_the_shards_are_not_used(tmp_path):
+    write_shards(tmp_path / "a", some(40), shard_size=4)
+    write_shards(tmp_path / "b", some(3))
+    (tmp_path / "b" / shard_rows.ROWS).replace(tmp_path / "a" / shard_rows.ROWS)
+    assert len(open_samples(tmp_path / "a")) == 40

@@ -380,6 +380,17 @@ def test_nothing_that_exists_is_touched_and_leftovers_of_a_kill_are_removed(tmp_
         unpack(tmp_path / "none.zip", tmp_path / "other", **LIMITS)
 
 
+def test_a_long_name_of_raw_bytes_is_shortened(tmp_path):
+    link = tarfile.TarInfo("\udcff\x00" * 2000)
+    link.type, link.linkname = tarfile.LNKTYPE, "x"
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as archive:
+        archive.addfile(link)
+    line = refused(tmp_path, tmp_path / "a.tar")
+    assert "hard link" in line
+    assert len(line) < 1500
+    assert line.isprintable()
+
+
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")

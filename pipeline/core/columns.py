@@ -1,0 +1,85 @@
+"""Columns to Arrow and back by their buffers. `pa.array` and `to_numpy` import pandas wherever it is installed: .25 s a stage."""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Values = Sequence[Any] | NDArray[Any]
+
+
+def column(values: Values, kind: pa.DataType) -> pa.Array:
+    """One column, as `pa.array(values, type=kind)` makes it.
+
+    Args:
+        values: text, bytes, numbers, or lists of numbers; none of them None.
+        kind: string or binary, a number of fixed width, or a list of those.
+
+    Raises:
+        ValueError: another type, or an integer that the type cannot hold.
+    """
+    if pa.types.is_list(kind):
+        flat = column([value for row in values for value in row], kind.value_type)
+        return pa.Array.from_buffers(kind, len(values), [None, _ends(values)], children=[flat])
+    if pa.types.is_string(kind):
+        values = [value.encode() for value in values]
+    elif not pa.types.is_binary(kind):
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise ValueError(f"expected text, bytes, numbers or lists of numbers, received {kind}")
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(_numbers(values, kind.to_pandas_dtype()))])
+    return pa.Array.from_buffers(kind, len(values), [None, _ends(values), pa.py_buffer(b"".join(values))])
+
+
+def values_of(found: pa.ChunkedArray) -> NDArray[Any]:
+    """A column of text (as objects, one for equal ones) or of numbers, as `to_numpy` gives it.
+
+    Raises:
+        ValueError: another type, or a value is missing.
+    """
+    text, number = pa.types.is_string(found.type), pa.types.is_integer(found.type) or pa.types.is_floating(found.type)
+    if found.null_count or not (text or number):
+        raise ValueError(f"expected text or numbers and none missing, received {found.type} with {found.null_count} missing")
+    if text:
+        seen: dict[bytes, str] = {}
+        texts = [text for chunk in found.chunks for text in _texts(chunk, seen)]
+        objects = np.empty(len(texts), dtype=object)
+        objects[:] = texts
+        return objects
+    kind = np.dtype(found.type.to_pandas_dtype())
+    chunks = [chunk for chunk in found.chunks if len(chunk)]
+    parts = [np.frombuffer(chunk.buffers()[1], kind, len(chunk), chunk.offset * kind.itemsize) for chunk in chunks]
+    return np.concatenate(parts) if parts else np.zeros(0, kind)
+
+
+def lengths_of(found: pa.ChunkedArray) -> NDArray[np.int64]:
+    """How many values each row of a column of lists has."""
+    parts = [np.diff(_places(chunk)) for chunk in found.chunks]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+def _texts(chunk: pa.Array, seen: dict[bytes, str]) -> list[str]:
+    """The text of each row; equal ones share an object."""
+    data = chunk.buffers()[2]
+    raw = b"" if data is None else memoryview(data).tobytes()
+    rows = [raw[start:end] for start, end in pairwise(_places(chunk).tolist())]
+    return [seen[row] if row in seen else seen.setdefault(row, row.decode()) for row in rows]
+
+
+def _places(chunk: pa.Array) -> NDArray[np.int32]:
+    """Where the values of each row begin, and where the last row ends."""
+    return np.frombuffer(chunk.buffers()[1], np.int32, len(chunk) + 1, chunk.offset * 4) if len(chunk) else np.zeros(1, np.int32)
+
+
+def _ends(values: Values) -> pa.Buffer:
+    """Where each value begins, and where the last one ends."""
+    return pa.py_buffer(np.fromiter(accumulate(map(len, values), initial=0), np.int32, len(values) + 1))
+
+
+def _numbers(values: Values, kind: Any) -> Any:
+    try:
+        return np.asarray(values, dtype=kind)
+    except OverflowError as error:
+        raise ValueError(f"a number does not fit into {np.dtype(kind).name}") from error
