@@ -1,7 +1,7 @@
 """The one file of DVC that a kill can leave unreadable: `.dvc/tmp/rwlock`, which it truncates and writes anew.
 
 Killed between the two, it is empty, and every later `dvc repro` ends with "JSON structure is corrupted" until somebody removes it
-(measured: 15th of 19 kills under Snakemake). What it held was about processes that are gone.
+(measured: at the 15th kill under Snakemake). What it held was about processes that are gone.
 """
 
 import fcntl
