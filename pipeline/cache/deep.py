@@ -9,8 +9,10 @@ from pipeline.cache.hidden import cache_folder, changes
 from pipeline.cache.locks import mend
 from pipeline.cache.objects import Rot
 from pipeline.core.errors import PersonError
+from pipeline.intake.items import LIST, damaged
 
 QUARANTINE = "quarantine"
+REMEMBERED = Path(".run/ingest/items")  # what ingest takes over from run to run, by size and time
 SHOWN = 10  # lines of one kind
 
 
@@ -64,6 +66,8 @@ def examine(root: Path, *, leave: bool = False) -> Finding:
         "changed behind its size and time, which DVC goes by and does not see:", unseen,
         "take the change:  find PATH -type f -exec touch {} + && dvc repro    or undo it: remove PATH and  dvc checkout",
     )  # fmt: skip
+    stale = damaged(root / REMEMBERED)
+    finding.add("rotten in what ingest takes over from its last run:", stale, _forget(root / REMEMBERED, leave=leave or not stale))
     if not finding.faults:
         finding.lines.append("cache: whole; the workspace hides nothing from DVC")
     return finding
@@ -97,6 +101,14 @@ def quarantine(cache: Path, rotten: list[Rot]) -> str:
                 f"the first is {rot.path}: mend the access, or have the owner of the cache run  python -m pipeline verify --deep"
             ) from error
     return str(folder) if moved else ""
+
+
+def _forget(folder: Path, *, leave: bool) -> str:
+    """Without its list, ingest decodes everything again."""
+    if leave:
+        return "run again without --leave, or remove .run/ingest/items: the next ingest then decodes everything"
+    (folder / LIST).unlink()
+    return "forgotten: the next ingest decodes everything"
 
 
 def _described(rotten: list[Rot], users: dict[str, list[lost.Named]]) -> list[str]:

@@ -7,11 +7,13 @@ import subprocess
 import pytest
 
 from pipeline.cache import lost, objects, runs
-from pipeline.cache.deep import QUARANTINE, quarantine
+from pipeline.cache.deep import QUARANTINE, REMEMBERED, quarantine
 from pipeline.cache.locks import mend
 from pipeline.cache.objects import Rot
 from pipeline.command import verify
 from pipeline.core.errors import PersonError
+from pipeline.intake.items import LIST, checksum
+from pipeline.intake.known import KnownList
 from tests.scale_hosts import Dry, corrupt
 
 
@@ -178,3 +180,18 @@ def test_a_lock_file_that_a_kill_left_half_written_is_removed_and_another_is_not
 def test_words_that_would_have_no_effect_are_refused(dry, words):
     with pytest.raises(SystemExit):
         verify.main(words)
+
+
+def test_what_ingest_takes_over_is_read_and_forgotten_where_it_rotted(dry, capsys):
+    items = dry.root / REMEMBERED
+    (items / "shards").mkdir(parents=True)
+    (items / "shards/a.arrow").write_bytes(b"as it was")
+    known = checksum(items / "shards/a.arrow")
+    KnownList(items / LIST).finish(["settings", {"a.arrow": (known, {}, [])}, ["a.arrow"], 0])
+    assert verify.main(["--deep"]) == 0
+    (items / "shards/a.arrow").write_bytes(b"as it is.")
+    assert verify.main(["--deep", "--leave"]) == 1
+    assert (items / LIST).is_file()
+    assert verify.main(["--deep"]) == 1
+    assert "a.arrow" in capsys.readouterr().out
+    assert not (items / LIST).exists()
