@@ -66,8 +66,9 @@ def examine(root: Path, *, leave: bool = False) -> Finding:
         "changed behind its size and time, which DVC goes by and does not see:", unseen,
         "take the change:  find PATH -type f -exec touch {} + && dvc repro    or undo it: remove PATH and  dvc checkout",
     )  # fmt: skip
-    stale = damaged(root / REMEMBERED)
-    finding.add("rotten in what ingest takes over from its last run:", stale, _forget(root / REMEMBERED, leave=leave or not stale))
+    taken = damaged(root / REMEMBERED)
+    advice = _forget(root / REMEMBERED, leave=leave or not taken)
+    finding.add("rotten in what ingest takes over from its last run:", taken, advice)
     if not finding.faults:
         finding.lines.append("cache: whole; the workspace hides nothing from DVC")
     return finding

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from pipeline.cache import lost, objects, runs
-from pipeline.cache.deep import QUARANTINE, REMEMBERED, quarantine
+from pipeline.cache.deep import QUARANTINE, REMEMBERED, examine, quarantine
 from pipeline.cache.locks import mend
 from pipeline.cache.objects import Rot
 from pipeline.command import verify
@@ -195,3 +195,18 @@ def test_what_ingest_takes_over_is_read_and_forgotten_where_it_rotted(dry, capsy
     assert verify.main(["--deep"]) == 1
     assert "a.arrow" in capsys.readouterr().out
     assert not (items / LIST).exists()
+
+
+def test_gc_removes_what_the_workspace_does_not_name_and_nothing_else(dry):
+    before = {path.name for path in dry.objects()}
+    (dry.root / "data/raw/one.txt").write_text("another one\n")
+    dry.call("dvc", "repro")
+    named, content = dry.outputs(), dry.content()
+    dry.call("dvc", "gc", "--workspace", "--force")
+    after = {path.name for path in dry.objects()}
+    assert {digest[2:] for digest in named.values()} <= after
+    assert before - after
+    dry.wipe()
+    dry.call("dvc", "checkout")
+    assert dry.content() == content
+    assert "rotten" not in "\n".join(examine(dry.root).lines)
