@@ -128,7 +128,7 @@ def test_without_a_trained_network_it_says_what_to_run(root, capsys):
 
 
 def test_two_at_once_are_refused(root, capsys):
-    from pipeline.search.journal import alone
+    from pipeline.search.alone import alone
 
     with alone(Path(".run/smallest")), pytest.raises(PersonError, match="another process"):
         run(capsys)
