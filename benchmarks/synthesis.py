@@ -265,7 +265,7 @@ def show(data: Data, one: Setting, headline: str, arms: list[Arm], *, coverage: 
 def main() -> int:
     """0 where DiffAugment reached what is required wherever it was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", nargs="*", choices=[*SETTINGS, []], default=list(SETTINGS))
+    parser.add_argument("data", nargs="*", choices=[*SETTINGS, []], help="all of them without")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time")
     for field in fields(Setting):
         parser.add_argument(f"--{field.name}", type=int if field.type is bool else field.type)
@@ -273,7 +273,7 @@ def main() -> int:
     changed = {name: options[name] for name in (field.name for field in fields(Setting)) if options[name] is not None}
     reached = []
     with ProcessPoolExecutor(options["jobs"], get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for name in options["data"]:
+        for name in options["data"] or SETTINGS:
             one = replace(SETTINGS[name], **changed)
             data = LOAD[name](one)
             kinds = [(on, seed) for seed in range(one.pairs) for on in (True, False)] or [(True, 0)]
