@@ -1,4 +1,4 @@
-"""Run one stage by DVC as a job of a cluster: on one node or several, told to end it continues, and what ended it is said.
+"""Run one stage by DVC as a job of a cluster, on one node or several; what is told to end goes back into the queue, and says why.
 
 The machine must see the cache of the machine that submitted, and be able to write to it. A signal (`#SBATCH --signal=USR1@90`,
 or a preemption) reaches the stage alone; a training keeps a checkpoint, and the job goes back into the queue.
