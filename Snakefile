@@ -17,7 +17,7 @@ STAGES = read_stages(ROOT)
 # In a job of Slurm the same DVC command runs inside `python -m pipeline job`, which knows what to do when the job is cut short.
 IN_JOB = "SLURM_JOB_ID" in os.environ
 REPRO = (
-    "exec python -m pipeline job {params.words}" if IN_JOB else "dvc --wait-for-lock repro --quiet --single-item {params.stage}"
+    "exec python -m pipeline job {params.words}" if IN_JOB else "dvc --wait-for-lock repro --single-item {params.stage}"
 )
 WANTED = [f"{ASKED}/{name}" for name in STAGES]
 if config.get("study"):  # `snakemake --config study=NAME`: a matrix of conf/study instead of this workspace

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.cache.locks import mend
 from pipeline.core.artifact import MANIFEST
 from pipeline.core.dag import read_stages
 from pipeline.core.errors import PersonError
@@ -140,6 +141,7 @@ def _run(folder: Path, words: list[str], log: Path, study: str) -> int:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     group = {"WANDB_RUN_GROUP": os.environ.get("WANDB_RUN_GROUP", study)}
     environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1", **group}
+    mend(folder, patience=0)  # other stages of the cell may be at work: nobody is waited for
     with log.open("ab") as file:
         done = subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
                               stdout=file, stderr=subprocess.STDOUT, check=False, preexec_fn=die_with_parent)  # fmt: skip

@@ -1,9 +1,12 @@
 """`verify --deep` on a project that DVC ran: what rotted in the cache, what is lost, and what changed unseen."""
 
+import json
 import os
 import shutil
 import subprocess
+import time
 
+import psutil
 import pytest
 
 from pipeline.cache import lost, objects, runs
@@ -159,7 +162,7 @@ def test_a_source_that_changed_behind_its_time_is_named(dry, capsys):
     assert "modified" in dry.call("dvc", "status").stdout
 
 
-@pytest.mark.parametrize("left", ["", '{"/a/path": ', "[]"])
+@pytest.mark.parametrize("left", ["", '{"/a/path": ', "[]", '{"write": {"/a": 3}}'])
 def test_a_lock_file_that_a_kill_left_half_written_is_removed_and_another_is_not(dry, left):
     import fcntl
 
@@ -174,6 +177,43 @@ def test_a_lock_file_that_a_kill_left_half_written_is_removed_and_another_is_not
         assert path.is_file()
     assert mend(dry.root)
     assert not path.exists()
+
+
+def test_a_process_that_ended_and_was_not_waited_for_is_taken_off_the_lock_file_and_others_stay(dry):
+    """DVC takes such a process for alive, and ends with "is busy"; without the mend this is what it says here."""
+    path = dry.root / ".dvc/tmp/rwlock"
+    path.parent.mkdir(exist_ok=True)
+    ended, alive = (subprocess.Popen(["sleep", seconds]) for seconds in ("0", "60"))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    try:
+        while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.02)
+        a, b, c = ({"pid": process.pid, "cmd": "dvc repro"} for process in (ended, alive, gone))
+        data = dry.root / "data"
+        held = {"write": {f"{data}/a": a, f"{data}/other": b}, "read": {f"{data}/raw": [a, b, c], f"{data}/raw2": [a]}}
+        path.write_text(json.dumps(held))
+        (data / "raw" / "one.txt").write_text("new\n")
+        assert "is busy" in dry.call("dvc", "repro", check=False).stderr, "the fault is gone from DVC: this mend can go"
+        path.write_text(json.dumps(held))
+        assert mend(dry.root, patience=0)
+        assert json.loads(path.read_text()) == {"write": {f"{data}/other": b}, "read": {f"{data}/raw": [b, c]}}
+        assert not mend(dry.root, patience=0)
+        dry.call("dvc", "repro")
+    finally:
+        alive.kill()
+        alive.wait()
+        ended.wait()
+
+
+def test_a_process_that_is_still_ending_is_waited_for(dry):
+    path = dry.root / ".dvc/tmp/rwlock"
+    path.parent.mkdir(exist_ok=True)
+    ending = subprocess.Popen(["sleep", "0.6"])
+    path.write_text(json.dumps({"write": {"/a": {"pid": ending.pid, "cmd": "dvc"}}, "read": {}}))
+    assert mend(dry.root)
+    assert json.loads(path.read_text()) == {"write": {}, "read": {}}
+    ending.wait()
 
 
 @pytest.mark.parametrize("words", [["--leave"], ["--deep", "--release", "x"]])
