@@ -15,13 +15,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc, ndtri
 
 LEVEL = 1e-4  # of each test: a sound policy is called faulty once in ten thousand audits
-SHUFFLES = 499  # behind the expectation of neighbours with equal labels
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ def audit(epochs: Sequence[Epoch]) -> list[Finding]:
     findings = [_distinct(epochs), _same(epochs), _workers(epochs), _epochs(epochs)]
     if any(epoch.steps for epoch in epochs):
         findings.append(_steps(epochs))
-    if any(len(set(epoch.labels)) > 1 for epoch in epochs):
-        findings.append(_labels(epochs))
-    return findings
+    passes = _of_one_loader(epochs)
+    again = len(passes) > 1 and all(list(epoch.ids) == list(passes[0].ids) for epoch in passes[1:])
+    labels = order_of_labels([epoch.labels for epoch in passes], again=again)
+    return findings if labels is None else [*findings, labels]
 
 
 def _distinct(epochs: Sequence[Epoch]) -> Finding:
@@ -151,20 +152,39 @@ def _steps(epochs: Sequence[Epoch]) -> Finding:
     return Finding("correlation between steps of the policy", found, f"below {bound:.3f} at {len(rows)} draws", worst < bound)
 
 
-def _labels(epochs: Sequence[Epoch]) -> Finding:
-    """Neighbours of equal label against shuffles of the same labels, and whether two epochs come in the same order."""
-    passes = _of_one_loader(epochs)
-    again = len(passes) > 1 and all(list(epoch.ids) == list(passes[0].ids) for epoch in passes[1:])
-    worst, expected = 0.0, 0.0
-    rng = np.random.default_rng(0)
-    for epoch in passes:
-        labels = np.asarray(epoch.labels)
+def order_of_labels(passes: Sequence[Sequence[int] | NDArray[Any]], *, again: bool) -> Finding | None:
+    """Neighbours of equal label against what chance gives; None where there is one label only.
+
+    Args:
+        passes: the labels of one loader's epochs, each in the order they came.
+        again: whether two epochs came in the same order.
+    """
+    if not any(len(set(np.asarray(labels).tolist())) > 1 for labels in passes):
+        return None
+    worst = expected = share = 0.0
+    for labels in map(np.asarray, passes):
         equal = float((labels[1:] == labels[:-1]).mean())
-        drawn = [float((mixed[1:] == mixed[:-1]).mean()) for mixed in (rng.permutation(labels) for _ in range(SHUFFLES))]
-        spread = max(float(np.std(drawn)), 1e-9)
-        if abs(equal - float(np.mean(drawn))) / spread >= abs(worst):
-            worst, expected = (equal - float(np.mean(drawn))) / spread, float(np.mean(drawn))
-            share = equal
+        mean, spread = equal_neighbours(np.unique(labels, return_counts=True)[1])
+        score = (equal - mean) / max(spread, 1e-9)
+        if abs(score) >= abs(worst):
+            worst, expected, share = score, mean, equal
     found = f"{share:.1%} of neighbours have the same label" + (", every epoch in the same order" if again else "")
     passed = worst < -float(ndtri(LEVEL)) and not again
     return Finding("order of the labels", found, f"about {expected:.1%}, each epoch in an order of its own", passed)
+
+
+def equal_neighbours(counts_K: NDArray[np.int64]) -> tuple[float, float]:
+    """Mean and standard deviation of the share of neighbours with equal labels, over all orders of the same labels.
+
+    Args:
+        counts_K: how many samples each label has.
+
+    Source: the number of runs of several kinds of elements; Mood, The distribution theory of runs, 1940.
+    """
+    counts = [int(count) for count in counts_K]  # exact: their third powers overflow
+    total, squares, cubes = sum(counts), sum(count**2 for count in counts), sum(count**3 for count in counts)
+    if total < 3:
+        return 0.0, 0.0
+    mean = (squares - total) / (total * (total - 1))
+    variance = (squares * (squares + total * (total + 1)) - 2 * total * cubes - total**3) / (total**2 * (total - 1))
+    return mean, math.sqrt(max(variance, 0.0)) / (total - 1)

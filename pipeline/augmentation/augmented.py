@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.core.artifact import read_json, write_json
 from pipeline.core.contracts import Transform
 from pipeline.core.epoch import drawing
-from pipeline.core.record import Sample
+from pipeline.core.record import Pixels, Sample
 from pipeline.core.shard_rows import ROWS
 from pipeline.core.shards import FOLDER, ORDER, Kept, link
 from pipeline.core.store import Samples, open_samples, shard_names
@@ -26,6 +26,7 @@ from pipeline.images.decode import sample_id
 
 ATTEMPTS = 8  # draws for one copy before it is given up as a repetition
 DRAWS, FEATURES = "draws.json", "features.npy"
+LOOKED = "looked"  # see pipeline.augmentation.looked
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def keep(items: Path | None, settings: Any, out: Path, draws: dict[str, str]) ->
             link(out / name, partial / name)
     write_json(partial / DRAWS, draws)
     for old in items.iterdir():
-        if old != partial:
+        if old != partial and old.name != LOOKED:
             shutil.rmtree(old)
     partial.rename(folder)
 
@@ -110,19 +111,20 @@ class Drawing:
 
     def all(self, samples: Samples, parents: list[str], *, copies: int) -> Iterator[Sample | Kept]:
         """Every copy of every parent, in the stored order of the parents."""
+        facts = _Facts(samples)
         for parent in parents:
             position = samples.index[parent]
-            facts = _facts(samples, position)
-            key = f"{parent}:{_annotations(samples, position, facts)}"
+            key = f"{parent}:{_annotations(samples, position)}"
             for copy in range(copies):
-                made = self._remembered(facts, f"{key}:{copy}", copy) or self._drawn(samples, position, f"{key}:{copy}", copy)
+                name = f"{key}:{copy}"
+                made = self._remembered(facts, position, name, copy) or self._drawn(samples, position, name, copy)
                 if made is None:
                     self.repeated += 1
                     continue
                 self.sources.append(made.position if isinstance(made, Kept) else -1)
                 yield made
 
-    def _remembered(self, parent: Sample, key: str, copy: int) -> Kept | None:
+    def _remembered(self, facts: "_Facts", position: int, key: str, copy: int) -> Kept | None:
         """The copy as it was drawn before; None where it was not, or where the choice among the draws is another now."""
         seen: dict[str, str] = {}
         for attempt in range(ATTEMPTS):
@@ -140,9 +142,7 @@ class Drawing:
             self.taken.add(identity)
             old = self.memory.samples
             assert old is not None
-            sample, boxes, points = _of(parent, identity, copy), old.boxes(place), old.keypoints(place)
-            if (sample.boxes, sample.keypoints) != (boxes, points):
-                sample = replace(sample, boxes=boxes, keypoints=points)
+            sample = facts.copy(position, copy, id=identity, boxes=old.boxes(place), keypoints=old.keypoints(place))
             return Kept(sample, old, place)
         return None
 
@@ -160,31 +160,43 @@ class Drawing:
         return None
 
 
-def _of(sample: Sample, identity: str, copy: int, *, parent: str = "") -> Sample:
-    name = f"{sample.name} (augmented, copy {copy + 1})"
+def _of(sample: Sample, identity: str, copy: int, *, parent: str) -> Sample:
     return replace(
-        sample, id=identity, name=name, origin="augmented", parent=parent or sample.id, given="",
+        sample, id=identity, name=_name(sample.name, copy), origin="augmented", parent=parent, given="",
         source_bytes=0, source_height=0, source_width=0,
     )  # fmt: skip
 
 
-def _facts(samples: Samples, position: int) -> Sample:
-    """A record without its pixels and mask, which cost a read; the pixels have their shape alone."""
-    columns = samples.columns
-    facts: dict[str, Any] = {name: str(columns[name][position]) for name in ("id", "name", "group", "origin", "parent", "given")}
-    facts |= {name: columns[name][position].item() for name in ("label", "target", "weight", "order")}
-    shape = tuple(int(columns[name][position]) for name in ("height", "width", "channels"))
-    return Sample(
-        pixels_HWC=np.broadcast_to(np.uint8(0), shape), boxes=samples.boxes(position), keypoints=samples.keypoints(position),
-        **facts,
-    )  # fmt: skip
+def _name(parent: str, copy: int) -> str:
+    return f"{parent} (augmented, copy {copy + 1})"
 
 
-def _annotations(samples: Samples, position: int, facts: Sample) -> str:
+class _Facts:
+    """What a copy has from its parent, read without the parent's pixels and mask, which cost a read."""
+
+    def __init__(self, samples: Samples) -> None:
+        names = ("id", "name", "group", "label", "target", "weight", "order")
+        self._rows = list(zip(*(samples.columns[name].tolist() for name in names), strict=True))
+        self._shapes = list(zip(*(samples.columns[name].tolist() for name in ("height", "width", "channels")), strict=True))
+        self._blank: dict[tuple[int, ...], Pixels] = {}
+
+    def copy(self, position: int, copy: int, **own: Any) -> Sample:
+        """The record of a copy with facts of its own; its pixels have their shape alone."""
+        parent, name, group, label, target, weight, order = self._rows[position]
+        shape = self._shapes[position]
+        if shape not in self._blank:
+            self._blank[shape] = np.broadcast_to(np.uint8(0), shape)
+        return Sample(
+            pixels_HWC=self._blank[shape], label=label, target=target, weight=weight, group=group, order=order,
+            name=_name(name, copy), origin="augmented", parent=parent, **own,
+        )  # fmt: skip
+
+
+def _annotations(samples: Samples, position: int) -> str:
     """Hash of what moves with the image, "" for none."""
-    mask = samples.mask_bytes(position)
-    if not (len(mask) or facts.boxes or facts.keypoints):
+    mask, boxes, points = samples.mask_bytes(position), samples.boxes(position), samples.keypoints(position)
+    if not (len(mask) or boxes or points):
         return ""
-    total = hashlib.sha256(json.dumps([facts.boxes, facts.keypoints]).encode())
+    total = hashlib.sha256(json.dumps([boxes, points]).encode())
     total.update(mask)
     return total.hexdigest()[:20]

@@ -1,6 +1,6 @@
 """Columns to Arrow and back by their buffers. `pa.array` and `to_numpy` import pandas wherever it is installed: .25 s a stage."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -9,6 +9,58 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 Values = Sequence[Any] | NDArray[Any]
+
+
+class Columns(Mapping[str, NDArray[Any]]):
+    """Columns of a table by name, each turned into an array when it is asked for, and once.
+
+    Args:
+        table: holds the columns.
+        names: of those that are offered.
+        ready: arrays that are there already.
+    """
+
+    def __init__(self, table: pa.Table, names: Sequence[str], ready: Mapping[str, NDArray[Any]]) -> None:
+        self._table, self._found = table, dict(ready)
+        self._names = (*names, *ready)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._found:
+            if name not in self._names:
+                raise KeyError(name)
+            self._found[name] = values_of(self._table[name])
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+
+class Some(Mapping[str, NDArray[Any]]):
+    """Rows of columns, taken when a column is asked for.
+
+    Args:
+        columns: arrays of length n.
+        rows: positions of those that are offered, or a mask of n.
+    """
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]], rows: NDArray[Any]) -> None:
+        self._columns, self._rows = columns, rows
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        found: NDArray[Any] = self._columns[name][self._rows]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 def column(values: Values, kind: pa.DataType) -> pa.Array:

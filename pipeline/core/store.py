@@ -13,7 +13,7 @@ A small store is mapped and a large one is read, see `pipeline.core.shard_files`
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.columns import lengths_of, values_of
+from pipeline.core.columns import Columns, lengths_of, values_of
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Box, Sample
 from pipeline.core.shard_files import ShardFiles
@@ -39,19 +39,20 @@ class Samples:
 
     Attributes:
         directory: the artifact that holds `shards/`.
-        columns: every column but pixels, mask, boxes and keypoints, as numpy arrays of length n, and `order`.
+        columns: every column but pixels, mask, boxes and keypoints, as numpy arrays of length n, and `order`; each is made when
+            it is asked for.
         allowed: (n,) whether a sample may be read, or None for all.
     """
 
     directory: Path
-    columns: dict[str, NDArray[Any]] = field(repr=False)
+    columns: Mapping[str, NDArray[Any]] = field(repr=False)
     files: ShardFiles = field(repr=False)
     places: dict[str, NDArray[np.int64]] = field(repr=False)
     rows: list[pa.RecordBatch] = field(repr=False)
     allowed: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
-        return len(self.columns["id"])
+        return len(self.columns["order"])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the files again; no pixel is sent."""
@@ -226,13 +227,11 @@ def open_shards(
     """
     rows = read_rows(directory, folder, names, order)
     table = pa.Table.from_batches(rows, ROWS_SCHEMA)
-    columns = {name: values_of(table[name]) for name in _PLAIN}
-    columns["order"] = np.arange(len(table), dtype=np.int64)
     places = {name: values_of(table[name]) for name in PLACES}
     places["shard"] = np.repeat(np.arange(len(rows), dtype=np.int64), [len(batch) for batch in rows])
     return Samples(
         directory=directory,
-        columns=columns,
+        columns=Columns(table, _PLAIN, {"order": np.arange(len(table), dtype=np.int64)}),
         files=ShardFiles([folder / name for name in names], mapped=mapped),
         places=places,
         rows=rows,

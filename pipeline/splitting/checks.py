@@ -14,7 +14,7 @@ from pipeline.splitting.groups import SPLITS, Leak, parted
 PAIRS = 5  # shown in an error
 
 
-def check_samples(columns: dict[str, NDArray[Any]]) -> None:
+def check_samples(columns: Mapping[str, NDArray[Any]]) -> None:
     """Hold the samples against what a split needs.
 
     Raises:
@@ -73,7 +73,7 @@ def check_promises(split: NDArray[np.str_], order: NDArray[np.int64], joined: Se
                     )
 
 
-def check_classes(split: NDArray[np.str_], columns: dict[str, NDArray[Any]], card: dict[str, Any], *, because: str) -> None:
+def check_classes(split: NDArray[np.str_], columns: Mapping[str, NDArray[Any]], card: dict[str, Any], *, because: str) -> None:
     """Hold the split to having every class everywhere.
 
     Args:

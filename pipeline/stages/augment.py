@@ -1,33 +1,28 @@
 """Materialise augmented samples of the train split, audit the policy, and ask a simple model whether the labels survive it."""
 
-import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.augmentation.audit import Epoch, Finding, audit
+from pipeline.augmentation import looked
+from pipeline.augmentation.audit import Finding, audit, order_of_labels
 from pipeline.augmentation.augmented import ATTEMPTS, FEATURES, Drawing, Memory, keep, remember
 from pipeline.augmentation.library import import_albumentations
 from pipeline.core import pictures
 from pipeline.core.artifact import read_json, write_json
+from pipeline.core.columns import Some
 from pipeline.core.contracts import Embedder, Transform
-from pipeline.core.epoch import drawing, order
-from pipeline.core.keyed import generator
+from pipeline.core.epoch import order
 from pipeline.core.keyed import seed as keyed_seed
 from pipeline.core.parts import build, is_off
 from pipeline.core.progress import track
-from pipeline.core.record import Pixels
+from pipeline.core.record import Sample
 from pipeline.core.section import Cell, Picture, Section, Table, write_section
 from pipeline.core.store import Samples, open_samples, write_shards
-from pipeline.images.decode import sample_id
 from pipeline.training.preservation import Judged, Preservation, compare
 
-SHOWN, DRAWS = 6, 5  # rows of the sheet, and draws beside each original
-ALONE = 35  # pictures of single steps, at most
-AUDITED, BATCH, EPOCHS, WORKERS = 128, 8, 2, 2  # draws of an epoch of the audit, of a batch; epochs; imitated workers
 JUDGES = 4000  # real samples that the judge of the labels is fitted on, at most
 
 KEYED = (
@@ -78,8 +73,9 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, split: Pat
     keep(items, settings, out, drawing_.draws)
     task = build(cfg["task"], card=read_json(ingest / "card.json"))
     kept = _preserved(cfg, stored, samples=samples, embed=embed, task=task, chance=chance[: max(len(parents), JUDGES)])
-    findings = audit(_passes(policy, samples, chance, task=task, seed=int(cfg["seed"])))
-    pages = _pictures(out, policy, samples, chance, seed=int(cfg["seed"]))
+    looks = looked.Looks(items, settings)
+    findings = _audited(policy, samples, chance, task=task, seed=int(cfg["seed"]), looks=looks)
+    pages = _pictures(out, policy, [samples.sample(samples.index[one]) for one in chance[: looked.SHOWN]], looks=looks)
     return _section(out, facts, drawing_, train=len(train), kept=kept, findings=findings, pages=pages)
 
 
@@ -111,7 +107,7 @@ def _preserved(
     row = {identity: number for number, identity in enumerate(stored)}
     real = np.load(embed / FEATURES, mmap_mode="r")
     positions = samples.positions(chance)
-    truth = task.truth({name: column[positions] for name, column in samples.columns.items()})
+    truth = task.truth(Some(samples.columns, positions))
     groups = [str(group) for group in samples.columns["group"][positions]]
     judged = Judged(np.asarray(real[[row[identity] for identity in chance]]), truth, groups, int(task.categories))
     place = {identity: number for number, identity in enumerate(chance)}
@@ -122,7 +118,7 @@ def _preserved(
         "tolerance": found.tolerance,
     }  # fmt: skip
     write_json(out / "preservation.json", facts)
-    worst = np.flatnonzero(found.changed_M)[:SHOWN]
+    worst = np.flatnonzero(found.changed_M)[: looked.SHOWN]
     if len(worst):
         pairs = [samples.sample(samples.index[str(made.columns["parent"][number])]) for number in worst]
         images = [
@@ -133,66 +129,34 @@ def _preserved(
     return found
 
 
-def _passes(policy: Transform, samples: Samples, train: Sequence[str], *, task: Any, seed: int) -> list[Epoch]:
-    """Epochs of one probe image, drawn as one process would and as several workers would."""
-    if not train:
+def _audited(
+    policy: Transform, samples: Samples, chance: Sequence[str], *, task: Any, seed: int, looks: looked.Looks
+) -> list[Finding]:
+    """The policy by one probe image, and the order in which the labels of the train split come."""
+    if not chance:
         return []
-    probe, some = samples.pixels(samples.index[train[0]]), train[:AUDITED]
-    truth = task.truth({name: column[samples.positions(train)] for name, column in samples.columns.items()})
-    found = []
-    for workers in (0, WORKERS):
-        for epoch in range(EPOCHS):
-            ids = [some[place] for place in order(len(some), seed=seed, epoch=epoch)]
-            labels = truth[order(len(train), seed=seed, epoch=epoch)].tolist() if task.categories else ()
-            draws, steps = _drawn(policy, probe, [drawing(seed, epoch, identity) for identity in ids], workers=max(1, workers))
-            found.append(Epoch(workers, epoch, ids, draws, BATCH, labels=labels, steps=steps))
-    return found
+
+    def make() -> tuple[Any, Sequence[str]]:
+        probe = samples.pixels(samples.index[chance[0]])
+        return [vars(one) for one in audit(looked.passes(policy, probe, seed=seed))], []
+
+    found = [Finding(**one) for one in looks.again("audit", chance[0], samples.directory, make)]
+    if not task.categories:
+        return found
+    truth = task.truth(Some(samples.columns, samples.positions(chance)))
+    orders = [order(len(chance), seed=seed, epoch=epoch) for epoch in range(looked.EPOCHS)]
+    again = all(np.array_equal(one, orders[0]) for one in orders[1:])
+    labels = order_of_labels([truth[one] for one in orders], again=again)
+    return found if labels is None else [*found, labels]
 
 
-def _drawn(
-    policy: Transform, probe: Pixels, chances: Sequence[np.random.Generator], *, workers: int
-) -> tuple[list[str], list[list[dict[str, float]]]]:
-    """Hash and numbers of each draw; batches go round to workers, each with a copy of the policy, the last one working first."""
-    found: dict[int, tuple[str, list[dict[str, float]]]] = {}
-    for worker in reversed(range(workers)):
-        copy: Transform = pickle.loads(pickle.dumps(policy))  # noqa: S301  # our own object, as a worker would get it
-        for place in range(len(chances)):
-            if place // BATCH % workers == worker:
-                found[place] = sample_id(copy(probe, chances[place])), copy.applied()
-    return [found[place][0] for place in sorted(found)], [found[place][1] for place in sorted(found)]
+def _pictures(out: Path, policy: Transform, parents: Sequence[Sample], *, looks: looked.Looks) -> list[Picture]:
+    def make() -> tuple[Any, Sequence[str]]:
+        pages = looked.sheets(out, policy, parents, seed=int(looks.settings["seed"]))
+        return [vars(page) for page in pages], [page.file for page in pages]
 
-
-def _pictures(out: Path, policy: Transform, samples: Samples, shown: Sequence[str], *, seed: int) -> list[Picture]:
-    parents = [samples.sample(samples.index[identity]) for identity in shown[:SHOWN]]
-    if not parents:
-        pictures.placard("no training samples", out / "before_after.png")
-        return [Picture("before_after.png", "There are no training samples.")]
-    images, titles = [], []
-    for sample in parents:
-        draws = [policy(sample.pixels_HWC, drawing(seed, copy, sample.id)) for copy in range(DRAWS)]
-        images += [sample.pixels_HWC, *draws]
-        titles += [pictures.shorten(sample.name, 22), *(f"draw {copy + 1}" for copy in range(DRAWS))]
-    pictures.sheet(images, titles, out / "before_after.png", columns=1 + DRAWS)
-    alone = [("original", parents[0].pixels_HWC), *_alone(policy, parents[0].pixels_HWC, seed=seed)]
-    pictures.sheet([image for _, image in alone], [title for title, _ in alone], out / "alone.png", columns=6)
-    return [
-        Picture("before_after.png", "Training samples (left) and five draws of the policy for each."),
-        Picture("alone.png", "Each step of the policy by itself, at the ends of its ranges; is it still what its label says?"),
-    ]  # fmt: skip
-
-
-def _alone(policy: Transform, pixels_HWC: Pixels, *, seed: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Each step at its ends; of one without ranges, the three of sixteen draws that change the image most."""
-    steps = policy.alone()
-    names = [name for name, _ in steps[:ALONE]]
-    for name, step in steps[:ALONE]:
-        draws = {
-            made.tobytes(): made for made in (step(pixels_HWC, generator(seed, "alone", name, number)) for number in range(16))
-        }
-        far = sorted(draws.values(), key=lambda made: -float(np.abs(made.astype(np.int16) - pixels_HWC).mean()))
-        fixed = "end)" in name or len(names) > 6
-        for image in far[: 1 if fixed else 3]:
-            yield name, image
+    said = [looked.DRAWS, [[sample.id, sample.name] for sample in parents]]
+    return [Picture(**page) for page in looks.again("pictures", said, out, make)]
 
 
 def _section(

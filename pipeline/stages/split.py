@@ -5,6 +5,7 @@ another splitter parts is never moved: the sample on the training side is left o
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def named(samples: Samples, overlaps: list[dict[str, Any]]) -> list[str]:
     return given
 
 
-def strata_of(columns: dict[str, NDArray[Any]], card: dict[str, Any]) -> NDArray[np.int64]:
+def strata_of(columns: Mapping[str, NDArray[Any]], card: dict[str, Any]) -> NDArray[np.int64]:
     """Class of each sample, or its quantile bin of the target where the data has no classes."""
     if card["classes"]:
         return columns["label"].astype(np.int64)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline.augmentation import looked
 from pipeline.core.artifact import read_json
 from pipeline.core.errors import PersonError
 from pipeline.core.section import read_section
@@ -19,8 +20,8 @@ FILES = [
 @pytest.fixture(autouse=True)
 def small_sheets(monkeypatch):
     """Drawing is slow."""
-    monkeypatch.setattr(augment, "SHOWN", 1)
-    monkeypatch.setattr(augment, "DRAWS", 2)
+    monkeypatch.setattr(looked, "SHOWN", 1)
+    monkeypatch.setattr(looked, "DRAWS", 2)
 
 
 def test_copies_of_a_seeded_fraction_of_the_train_split_with_their_provenance(published, tmp_path):
@@ -70,15 +71,15 @@ def test_the_store_itself_refuses_the_other_splits(published, tmp_path, monkeypa
     """The stage holds samples of which no other can be read, so a later mistake in it stops instead of leaking."""
     folders = published()
     allowed = []
-    original = augment._pictures
+    original = augment._audited
 
-    def spy(out, policy, samples, *arguments, **named):
+    def spy(policy, samples, *arguments, **named):
         allowed.extend(samples.allowed)
         with pytest.raises(AssertionError, match="not among those that may be read"):
             samples.pixels(samples.index[folders.ids["test"][0]])
-        return original(out, policy, samples, *arguments, **named)
+        return original(policy, samples, *arguments, **named)
 
-    monkeypatch.setattr(augment, "_pictures", spy)
+    monkeypatch.setattr(augment, "_audited", spy)
     run(folders, tmp_path / "out", config())
     assert sum(allowed) == 40
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from pipeline.augmentation import looked
 from pipeline.core.artifact import read_json
 from pipeline.core.record import Sample
 from pipeline.core.section import read_section
 from pipeline.images.decode import sample_id
-from pipeline.stages import augment
 from tests import toy
 from tests.augmenting import config, digits, half_turn, run, write
 
@@ -15,8 +15,8 @@ from tests.augmenting import config, digits, half_turn, run, write
 @pytest.fixture(autouse=True)
 def small_sheets(monkeypatch):
     """Drawing is slow."""
-    monkeypatch.setattr(augment, "SHOWN", 1)
-    monkeypatch.setattr(augment, "DRAWS", 2)
+    monkeypatch.setattr(looked, "SHOWN", 1)
+    monkeypatch.setattr(looked, "DRAWS", 2)
 
 
 def test_without_an_embedder_the_labels_are_not_checked_and_the_report_says_so(published, tmp_path):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from pipeline.augmentation import looked
+from pipeline.augmentation.augmented import LOOKED
 from pipeline.core.record import Sample
 from pipeline.stages import augment
 from tests import toy
@@ -11,8 +13,8 @@ from tests.augmenting import config, content, planted, run, write
 @pytest.fixture(autouse=True)
 def small_sheets(monkeypatch):
     """Drawing is slow."""
-    monkeypatch.setattr(augment, "SHOWN", 1)
-    monkeypatch.setattr(augment, "DRAWS", 2)
+    monkeypatch.setattr(looked, "SHOWN", 1)
+    monkeypatch.setattr(looked, "DRAWS", 2)
 
 
 def drawn_from(monkeypatch):
@@ -92,7 +94,7 @@ def test_what_is_kept_under_another_policy_seed_or_code_is_not_used(tmp_path, mo
         seen.clear()
         run(folders, tmp_path / str(number), cfg, items)
         assert len(set(seen)) == 6
-        assert len(list(items.iterdir())) == 1
+        assert len([path for path in items.iterdir() if path.name != LOOKED]) == 1
 
 
 def test_new_labels_of_old_images_need_no_new_draw_and_are_used(tmp_path, monkeypatch):
@@ -105,3 +107,29 @@ def test_new_labels_of_old_images_need_no_new_draw_and_are_used(tmp_path, monkey
     assert seen == []
     truth = {sample.id: sample.label for sample in other}
     assert all(sample.label == truth[sample.parent] and sample.name.startswith("renamed") for sample in made)
+
+
+def test_the_audit_and_the_pictures_are_made_again_only_where_the_policy_or_what_they_show_is_new(tmp_path, monkeypatch):
+    folders, items = planted(tmp_path), tmp_path / "items"
+    items.mkdir()
+    made = []
+    for name in ("passes", "sheets"):
+        original = getattr(looked, name)
+        monkeypatch.setattr(looked, name, lambda *a, _name=name, _original=original, **k: made.append(_name) or _original(*a, **k))
+    cfg = config()
+    run(folders, tmp_path / "first", cfg, items)
+    assert made == ["passes", "sheets"]
+    run(folders, tmp_path / "again", cfg, items)
+    assert made == ["passes", "sheets"]
+    assert content(tmp_path / "again") == content(tmp_path / "first")
+    faulty = {**cfg, "transform": {**cfg["transform"], "p": 0.5}}
+    run(folders, tmp_path / "milder", faulty, items)
+    assert made == ["passes", "sheets"] * 2, "another policy is audited anew"
+    renamed = [Sample(**{**vars(sample), "name": f"new {sample.name}"}) for sample in folders.samples]
+    other = write(renamed, tmp_path / "new/ingest", tmp_path / "new/split")
+    run(other, tmp_path / "renamed", faulty, items)
+    assert made == [*["passes", "sheets"] * 2, "sheets"], "another title, the same probe"
+    (items / LOOKED / "pictures" / "alone.png").unlink()
+    run(other, tmp_path / "lost", faulty, items)
+    assert made[-1] == "sheets", "a picture that is lost is drawn"
+    assert content(tmp_path / "lost") == content(tmp_path / "renamed")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.augmentation.audit import Epoch, audit
+from pipeline.augmentation.audit import Epoch, audit, equal_neighbours
 from pipeline.core.epoch import drawing, order
 from pipeline.images.decode import sample_id
 from pipeline.transform.policy import Policy
@@ -176,3 +176,17 @@ def test_labels_in_the_order_of_folders_and_epochs_in_one_order_are_seen():
     assert not verdicts(sorted_)["order of the labels"]
     again = [shuffled[0], Epoch(2, 1, shuffled[0].ids, shuffled[1].draws, BATCH, labels=shuffled[0].labels)]
     assert not verdicts(again)["order of the labels"]
+
+
+@pytest.mark.parametrize("counts", [[7, 5], [1, 2, 3, 4], [50, 3], [20, 20, 20], [9]])
+def test_neighbours_of_equal_label_are_those_of_many_shuffles(counts):
+    labels, rng = np.repeat(np.arange(len(counts)), counts), np.random.default_rng(0)
+    drawn = [float((mixed[1:] == mixed[:-1]).mean()) for mixed in (rng.permutation(labels) for _ in range(20_000))]
+    mean, spread = equal_neighbours(np.asarray(counts))
+    assert mean == pytest.approx(np.mean(drawn), abs=0.004)
+    assert spread == pytest.approx(np.std(drawn), rel=0.03, abs=1e-6)
+
+
+def test_neighbours_of_three_samples_by_hand():
+    """Of a, a, b there are three orders; the a stand side by side in two: shares 1/2, 1/2, 0."""
+    assert equal_neighbours(np.asarray([2, 1])) == pytest.approx((1 / 3, np.std([0.5, 0.5, 0.0])))
