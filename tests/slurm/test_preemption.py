@@ -21,7 +21,7 @@ def through(repository, **environment):
 def preempted(job, urgent):
     restarts = int(job.facts()["Restarts"])
     urgent()
-    wait(lambda: int(job.facts().get("Restarts", 0)) > restarts, 120, f"not preempted\n{job.said()}")
+    wait(lambda: int(job.facts().get("Restarts", 0)) > restarts, 300, f"not preempted\n{job.said()}")
     job.begin_again()
 
 
