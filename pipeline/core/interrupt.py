@@ -4,17 +4,27 @@ A cluster sends one of them before it takes the machine away (Slurm: `--signal=U
 nothing is held, `Interrupted` is raised at once. Inside `held()` the request is only noted, and whoever holds it looks at
 `asked()` and ends at a place of its choosing: a training after the step that it is in. Ctrl+C does the same, once; a second one
 ends at once.
+
+Python drops what a signal's handler raises while the collector or a weak reference calls back ("Exception ignored in"): the signal
+is then sent again, or the stage would go on until it is killed.
 """
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 CODE = 75  # EX_TEMPFAIL of sysexits.h: try again later
 BY_HAND = 130  # what a shell calls the end by Ctrl+C
+SOON = 0.05  # seconds until a signal whose exception was dropped is sent again
 
 
 class Interrupted(BaseException):
@@ -48,6 +58,7 @@ def listen() -> None:
     _REQUEST.name, _REQUEST.owner = "", os.getpid()
     for number in (*SIGNALS, signal.SIGINT):
         signal.signal(number, _note)
+    sys.unraisablehook = _dropped
 
 
 def asked() -> str:
@@ -91,3 +102,15 @@ def _note(number: int, _: FrameType | None) -> None:
         raise KeyboardInterrupt
     if not repeated and not _REQUEST.holders:
         check()
+
+
+def _dropped(found: "UnraisableHookArgs") -> None:
+    """Have a request whose exception Python dropped come again."""
+    if not isinstance(found.exc_value, (Interrupted, KeyboardInterrupt)) or os.getpid() != _REQUEST.owner:
+        sys.__unraisablehook__(found)
+        return
+    number = signal.Signals[_REQUEST.name] if isinstance(found.exc_value, Interrupted) else signal.SIGINT
+    _REQUEST.name = ""
+    again = threading.Timer(SOON, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()

@@ -27,7 +27,8 @@ def preempted(job, urgent):
 
 def test_preempted_three_times_it_ends_with_the_same_bytes(cluster, prepared, urgent):
     """By a partition that goes first; the training has a minute, and takes a second."""
-    repository = prepared("preempted", LONG)
+    longer = [*LONG, "train.max_steps=600"]
+    repository = prepared("preempted", longer)
     job = Submitted(repository, "--time=60", "--signal=USR1@30", wrap=RUN)
     for _ in range(3):
         job.wait_for_steps(more=8)
@@ -37,7 +38,7 @@ def test_preempted_three_times_it_ends_with_the_same_bytes(cluster, prepared, ur
     assert text.count("interrupted by SIGUSR1: the checkpoint of step") == 3
     assert text.count("was preempted: it is back in the queue and continues from the checkpoint of step") == 3
     assert int(job.facts()["Restarts"]) == 3
-    whole = through(prepared("whole", LONG))
+    whole = through(prepared("whole", longer))
     print(f"PREEMPTED 3 times: {repository.outputs()['train']}, through: {whole}")
     assert repository.outputs()["train"] == whole
 

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import sys
+import time
+import weakref
 
 import pytest
 
@@ -12,10 +15,11 @@ NAMES = ("SIGTERM", "SIGUSR1", "SIGUSR2")
 
 @pytest.fixture(autouse=True)
 def listening():
-    before = {number: signal.getsignal(number) for number in (*interrupt.SIGNALS, signal.SIGINT)}
+    before, hook = {number: signal.getsignal(number) for number in (*interrupt.SIGNALS, signal.SIGINT)}, sys.unraisablehook
     interrupt.listen()
     yield
     interrupt.listen()
+    sys.unraisablehook = hook
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -74,3 +78,39 @@ def test_a_forked_child_dies_of_the_signal_as_before():
         signal.raise_signal(signal.SIGTERM)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
+
+
+def signalled_in_a_callback(number):
+    """The signal comes while a weak reference calls back, where Python drops every exception."""
+
+    class Thing:
+        pass
+
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(number))
+    del thing
+    assert reference() is None
+    time.sleep(10 * interrupt.SOON)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGUSR1, interrupt.Interrupted), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_whose_exception_python_dropped_comes_again(number, kind):
+    with pytest.raises(kind):
+        signalled_in_a_callback(number)
+
+
+def test_without_that_it_would_be_lost(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", lambda found: None)
+    signalled_in_a_callback(signal.SIGUSR1)
+    assert interrupt.asked() == "SIGUSR1"
+
+
+def test_what_else_python_drops_is_said_as_before(capsys):
+    class Thing:
+        def __del__(self):
+            raise ValueError("of a thing")
+
+    thing = Thing()
+    del thing
+    assert "ValueError: of a thing" in capsys.readouterr().err
+    assert interrupt.asked() == ""
