@@ -5,7 +5,7 @@ nothing is held, `Interrupted` is raised at once. Inside `held()` the request is
 `asked()` and ends at a place of its choosing: a training after the step that it is in. Ctrl+C does the same, once; a second one
 ends at once.
 
-Python drops what a signal's handler raises while the collector or a weak reference calls back ("Exception ignored in"): the signal
+Python drops what a handler raises while the collector or a weak reference calls back ("Exception ignored in"): the signal
 is then sent again, or the stage would go on until it is killed.
 """
 
