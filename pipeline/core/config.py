@@ -185,17 +185,23 @@ def _check_names(conf: Path, override: str, base: dict[str, Any]) -> None:
         if not isinstance(node, dict) or name not in node:
             known = list(node) if isinstance(node, dict) else []
             where = ".".join(key.split(".")[: depth + 1])
-            if depth and "_target_" in known and _changes_option(conf, key):
+            if depth and _changes_option(conf, key, several="_target_" not in known):
                 return
             raise PersonError(f"unknown key {where}: {near_match(name, known)}")
         node = node[name]
 
 
-def _changes_option(conf: Path, key: str) -> bool:
-    """Whether some option of the key's group has it: another override may have chosen that option."""
+def _changes_option(conf: Path, key: str, *, several: bool) -> bool:
+    """Whether some option of the key's group has it: another override may have chosen that option.
+
+    `several` asks the options of which more than one can be chosen, each below its own name (`# @package group.option`).
+    """
     group, *rest = key.split(".")
     for path in sorted((conf / group).glob("*.yaml")):
-        node: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith(f"# @package {group}.{path.stem}\n") != several:
+            continue
+        node: Any = {path.stem: yaml.safe_load(text)} if several else yaml.safe_load(text)
         for name in rest:
             if not isinstance(node, dict) or name not in node:
                 break

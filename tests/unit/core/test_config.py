@@ -38,6 +38,17 @@ def test_a_key_of_an_option_chosen_by_another_override_is_known(conf):
     assert config["model"]["width"] == 12
 
 
+def test_a_key_of_one_of_several_options_chosen_by_another_override_is_known(conf):
+    """As `smallest` prints what it found."""
+    words = ["shrinker=[prune]", "compressor=fp16", "shrinker.prune.share=0.7"]
+    config = compose(conf, experiment="digits", overrides=words)
+    assert (list(config["shrinker"]), config["shrinker"]["prune"]["share"]) == (["prune"], 0.7)
+    with pytest.raises(PersonError, match=r"unknown key shrinker.prune: "):
+        compose(conf, experiment="digits", overrides=["shrinker=[prune]", "shrinker.prune.shrae=0.7"])
+    with pytest.raises(PersonError, match=r"^the configuration does not compose: .*shrinker"):
+        compose(conf, experiment="digits", overrides=["shrinker.prune.share=0.7"])
+
+
 def test_composing_twice_gives_the_same_and_leaves_no_state(conf):
     first = compose(conf, experiment="digits", overrides=["model=mlp"])
     compose(conf, experiment="solar_cells", overrides=[])
