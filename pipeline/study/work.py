@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.study.worktree import prepare
 
 AGAIN = 75  # a stage was asked to end and can be continued: the same command goes on where it stopped
 RAN = "Running stage '{}'"
+ENTRY_SECONDS, PERIOD_SECONDS = 30.0, 0.2  # that a stage's entry may be hidden by the DVC of another; between two looks
 SAID = (r"error: (.*)", r"((?:\w+\.)*\w+(?:Error|Exception)\b.*)", r"ERROR: (.*)")  # a stage, Python of a stage that crashed, DVC
 
 
@@ -49,8 +51,8 @@ def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
         code = _repro(folder, _absent(book, here, plan.above(stage)), log, study)
     code = code or _repro(folder, [stage], log, study)
     text = log.read_text(encoding="utf-8", errors="replace")
-    out = _outputs(folder).get(stage)
-    if code or out is None:
+    out = "" if code else _output(folder, stage)
+    if not out:
         return _fail(book, job, text, cell=cell, stage=stage)
     ran = RAN.format(stage) in text
     book.failed(job).unlink(missing_ok=True)
@@ -117,11 +119,30 @@ def _absent(book: Book, cell: Cell, stages: Sequence[str]) -> list[str]:
     return absent
 
 
+def _output(folder: Path, stage: str) -> str:
+    """Hash of the output that DVC just noted; "" where the note does not appear."""
+    until = time.monotonic() + ENTRY_SECONDS
+    while not (out := _outputs(folder).get(stage, "")) and time.monotonic() < until:
+        time.sleep(PERIOD_SECONDS)
+    return out
+
+
 def _outputs(folder: Path) -> dict[str, str]:
-    """Stage -> hash of its output, as the workspace's lock file has it."""
-    path = folder / "dvc.lock"
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {name: str(stage["outs"][0]["md5"]) for name, stage in (found or {}).get("stages", {}).items()}
+    """Stage -> hash of its output, as the workspace's lock file has it.
+
+    The DVC of another job of the cell may be writing the file: it is then empty or cut off anywhere. The last line without an end
+    is not looked at, nor is an entry that is not whole.
+    """
+    try:
+        text = (folder / "dvc.lock").read_bytes()
+        stages = yaml.safe_load(text[: text.rfind(b"\n") + 1])["stages"].items()
+    except (FileNotFoundError, yaml.YAMLError, TypeError, KeyError, AttributeError):
+        return {}
+    found = {}
+    for name, stage in stages:
+        with suppress(TypeError, KeyError, IndexError):
+            found[str(name)] = str(stage["outs"][0]["md5"])
+    return found
 
 
 def _repro(folder: Path, stages: Sequence[str], log: Path, study: str) -> int:
