@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from pipeline.command import study
 from pipeline.core import ledger
 from pipeline.study.book import Book
 from pipeline.study.matrix import read_matrix
@@ -113,6 +114,24 @@ def test_looks_at_the_test_split_are_counted_once_in_the_repository(tmp_path):
 ])  # fmt: skip
 def test_the_reason_of_a_failure_is_what_the_stage_said(log, said):
     assert reason(log) == said
+
+
+@pytest.mark.parametrize(("words", "config"), [
+    ([], []), (["--config", "nodes=2"], ["nodes=2"]), (["-j", "2", "-C", "nodes=2", "most=1", "--dry-run"], ["nodes=2", "most=1"]),
+    (["--config", "nodes=2", "--config=a=1", "--configfile", "x.yaml"], ["nodes=2", "a=1"]),
+])  # fmt: skip
+def test_settings_of_snakemake_come_along_and_do_not_take_the_place_of_the_study(planned, monkeypatch, words, config):
+    root, _ = planned
+    monkeypatch.chdir(root)
+    called = []
+    monkeypatch.setattr(study.subprocess, "run", lambda command, **_: called.append(command) or subprocess.CompletedProcess(command, 0))
+    assert study.main(["run", "m", *words]) == 0
+    sent = called[0]
+    assert sent.count("--config") == 1
+    assert not [word for word in sent if word.startswith(("--config=", "-C"))]
+    first = sent.index("--config") + 1
+    assert sent[first : first + len(config) + 1] == [*config, "study=m"]
+    assert sent[first + len(config) + 1].startswith("-")
 
 
 def test_words_that_mean_nothing_are_one_line(planned):
