@@ -66,7 +66,8 @@ def go_back(root: Path, stage: str, *, before: Mapping[str, int]) -> str:
     code, said = _scontrol("requeue", job)
     if code:
         return f"job {job} cannot be requeued ({said}): submit it again, it continues"
-    return f"job {job} was {'preempted' if preempted else 'told to end'}: it is back in the queue and continues {_where(grown, now)}"
+    why = "preempted" if preempted else "told to end"
+    return f"job {job} was {why}: it is back in the queue and continues {_where(grown, now)}"
 
 
 def _where(grown: Sequence[int], now: Mapping[str, int]) -> str:
