@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from pipeline.cache.locks import mend
+from pipeline.core import ledger
 from pipeline.core.artifact import MANIFEST
 from pipeline.core.dag import read_stages
 from pipeline.core.errors import PersonError
@@ -50,6 +51,7 @@ def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
     with book.hold(f"restore-{cell}"):
         code = _repro(folder, _absent(book, here, plan.above(stage)), log, study)
     code = code or _repro(folder, [stage], log, study)
+    _count_looks(book, folder)  # a stage that failed may have looked as well, and its cell may never be finished
     text = log.read_text(encoding="utf-8", errors="replace")
     out = "" if code else _output(folder, stage)
     if not out:
@@ -78,13 +80,20 @@ def finish(root: Path, study: str, cell: str) -> int:
         if _repro(folder, _absent(book, here, plan.stages), log, study):
             return _fail(book, cell, log.read_text(encoding="utf-8", errors="replace"), cell=cell, stage="finish")
     name = experiment_name(study, cell)
+    _count_looks(book, folder)
     with book.hold("experiments", root=True):
-        forward_looks(root, folder)
         _dvc(folder, "exp", "save", "--force", "--name", name, *plan.stages, log=log, study=study)
     book.failed(cell).unlink(missing_ok=True)
     book.write(book.finished(cell), {"digests": here.digests, "experiment": name, **facts_of(folder, plan.stages)})
     _say(f"{cell}: finished, DVC experiment {name}")
     return 0
+
+
+def _count_looks(book: Book, folder: Path) -> None:
+    """In the repository's ledger, each once: the jobs of all cells take turns."""
+    if (folder / ledger.LEDGER).is_file():
+        with book.hold("looks", root=True):
+            forward_looks(book.root, folder)
 
 
 def experiment_name(study: str, cell: str) -> str:

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from pipeline.core import ledger
 from pipeline.study import work
 from pipeline.study.book import Book, read
 from pipeline.study.plan import Cell, Job, Plan, job_name
@@ -70,3 +71,18 @@ def test_a_stage_that_left_no_entry_has_failed(book, monkeypatch):
     monkeypatch.setattr(work, "ENTRY_SECONDS", 0.0)
     assert work.run_stage(book.root, "m", CELL.name, "train") == 1
     assert read(book.failed(JOB))["stage"] == "train"
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_look_at_the_test_split_counts_though_the_cell_is_never_finished(book, monkeypatch, code):
+    def repro(folder, stages, log, study):
+        if stages:
+            ledger.record(folder, stage="evaluate", identity="i", digests={"train": "model"})
+            (folder / "dvc.lock").write_text(ENTRY)
+        return code if stages else 0
+
+    monkeypatch.setattr(work, "_repro", repro)
+    assert work.run_stage(book.root, "m", CELL.name, "train") == code
+    monkeypatch.setattr(work, "_repro", lambda *args: code)
+    assert work.run_stage(book.root, "m", CELL.name, "train") == code
+    assert [entry["model"] for entry in ledger.read(book.root).entries] == ["model"], "once"
