@@ -27,6 +27,7 @@ AGAIN = 75  # a stage was asked to end and can be continued: the same command go
 RAN = "Running stage '{}'"
 ENTRY_SECONDS, PERIOD_SECONDS = 30.0, 0.2  # that a stage's entry may be hidden by the DVC of another; between two looks
 SAID = (r"error: (.*)", r"((?:\w+\.)*\w+(?:Error|Exception)\b.*)", r"ERROR: (.*)")  # a stage, Python of a stage that crashed, DVC
+FAULTS = (PersonError, OSError, LookupError, ValueError)  # of a workspace, a full disk, a result that is not what it should be
 
 
 def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
@@ -46,8 +47,8 @@ def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
     log = _log(book, f"{cell}-{stage}")
     try:
         folder = prepare(book, here, plan.facts)
-    except PersonError as error:
-        return _fail(book, job, f"error: {error}", cell=cell, stage=stage)
+    except FAULTS as error:
+        return _fail(book, job, f"error: {_one_line(error)}", cell=cell, stage=stage)
     with book.hold(f"restore-{cell}"):
         code = _repro(folder, _absent(book, here, plan.above(stage)), log, study)
     code = code or _repro(folder, [stage], log, study)
@@ -68,25 +69,55 @@ def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
 def finish(root: Path, study: str, cell: str) -> int:
     """Restore whatever a cell does not hold yet, note what it came to, and keep it as a DVC experiment.
 
+    Returns:
+        0; 75 where a stage was asked to end and can be continued; 1 where it failed, with the reason written down.
+
     Raises:
-        PersonError: no such study or cell, or DVC refused.
+        PersonError: no such study or cell.
     """
     book = Book(root, study)
     plan = book.plan()
     here = _cell(plan, cell)
-    folder = prepare(book, here, plan.facts)
     log = _log(book, f"{cell}-finish")
-    with book.hold(f"restore-{cell}"):
-        if _repro(folder, _absent(book, here, plan.stages), log, study):
-            return _fail(book, cell, log.read_text(encoding="utf-8", errors="replace"), cell=cell, stage="finish")
-    name = experiment_name(study, cell)
+    try:
+        note = _keep(book, plan, here, log)
+    except FAULTS as error:
+        return _fail(book, cell, f"error: {_one_line(error)}", cell=cell, stage="finish", digests=here.digests)
+    if note is None:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        return _fail(book, cell, text, cell=cell, stage="finish", digests=here.digests)
+    book.failed(cell).unlink(missing_ok=True)
+    book.write(book.finished(cell), note)
+    _say(f"{cell}: finished, DVC experiment {note['experiment']}")
+    return 0
+
+
+def _keep(book: Book, plan: Planned, cell: Cell, log: Path) -> dict[str, Any] | None:
+    """What a cell came to, after it was made whole and kept; None where a stage failed.
+
+    Raises:
+        PersonError: DVC refused, or there is no workspace.
+    """
+    folder = prepare(book, cell, plan.facts)
+    with book.hold(f"restore-{cell.name}"):
+        if _repro(folder, _absent(book, cell, plan.stages), log, book.study):
+            return None
+    name = experiment_name(book.study, cell.name)
     _count_looks(book, folder)
     with book.hold("experiments", root=True):
-        _dvc(folder, "exp", "save", "--force", "--name", name, *plan.stages, log=log, study=study)
-    book.failed(cell).unlink(missing_ok=True)
-    book.write(book.finished(cell), {"digests": here.digests, "experiment": name, **facts_of(folder, plan.stages)})
-    _say(f"{cell}: finished, DVC experiment {name}")
-    return 0
+        _dvc(folder, "exp", "save", "--force", "--name", name, *plan.stages, log=log, study=book.study)
+    return {"digests": cell.digests, "experiment": name, **facts_of(folder, plan.stages)}
+
+
+def _one_line(error: BaseException) -> str:
+    """What went wrong; by its kind where it was not meant for a person."""
+    said = str(error) if isinstance(error, PersonError) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())
+
+
+def experiment_name(study: str, cell: str) -> str:
+    """Of a cell, for `dvc exp show`."""
+    return f"{study}-{cell}"
 
 
 def _count_looks(book: Book, folder: Path) -> None:
@@ -94,11 +125,6 @@ def _count_looks(book: Book, folder: Path) -> None:
     if (folder / ledger.LEDGER).is_file():
         with book.hold("looks", root=True):
             forward_looks(book.root, folder)
-
-
-def experiment_name(study: str, cell: str) -> str:
-    """Of a cell, for `dvc exp show`."""
-    return f"{study}-{cell}"
 
 
 def _log(book: Book, name: str) -> Path:
@@ -178,14 +204,14 @@ def _run(folder: Path, words: list[str], log: Path, study: str) -> int:
     return done.returncode
 
 
-def _fail(book: Book, job: str, text: str, *, cell: str, stage: str) -> int:
-    """Write down why; a stage that was asked to end has not failed."""
+def _fail(book: Book, job: str, text: str, *, cell: str, stage: str, digests: Mapping[str, str] | None = None) -> int:
+    """Write down why; a stage that was asked to end has not failed. `digests` for a job whose name does not say what it made."""
     if f"exited with {AGAIN}" in text:
         _say(f"{cell}: {stage} was asked to end; the same command goes on where it stopped")
         return AGAIN
     why = reason(text.splitlines())
     facts: Mapping[str, Any] = {"cell": cell, "stage": stage, "reason": why, "log": str(book.log(f"{cell}-{stage}").name)}
-    book.write(book.failed(job), facts)
+    book.write(book.failed(job), {**facts, **({} if digests is None else {"digests": digests})})
     _say(f"{cell}: {stage} failed: {why}")
     return 1
 

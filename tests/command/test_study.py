@@ -92,6 +92,16 @@ def test_results_of_other_digests_do_not_count_and_failures_have_their_reason(pl
     assert standing.groups[0].arms[0].cells == len(SEEDS) - 1
 
 
+def test_a_cell_that_could_not_be_finished_is_failed_until_its_configuration_changes(planned, book):
+    root, plan = planned
+    one, other, *_ = plan.cells.values()
+    for cell, digests in ((one, one.digests), (other, {**other.digests, "train": "old"})):
+        book.write(book.failed(cell.name), {"cell": cell.name, "stage": "finish", "reason": "no space", "digests": digests})
+    rows = {row.cell.name: row for row in stand(root, "m").rows}
+    assert (rows[one.name].state, rows[one.name].reason) == ("failed", "finish: no space")
+    assert (rows[other.name].state, rows[other.name].reason) == ("to do", "")
+
+
 def test_looks_at_the_test_split_are_counted_once_in_the_repository(tmp_path):
     cell = tmp_path / "cell"
     for model in ("a", "b"):

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from pipeline.core import ledger
+from pipeline.core.errors import PersonError
 from pipeline.study import work
 from pipeline.study.book import Book, read
 from pipeline.study.plan import Cell, Job, Plan, job_name
@@ -86,3 +87,28 @@ def test_a_look_at_the_test_split_counts_though_the_cell_is_never_finished(book,
     monkeypatch.setattr(work, "_repro", lambda *args: code)
     assert work.run_stage(book.root, "m", CELL.name, "train") == code
     assert [entry["model"] for entry in ledger.read(book.root).entries] == ["model"], "once"
+
+
+@pytest.mark.parametrize(("where", "error", "said"), [
+    ("prepare", PersonError("git worktree failed:\nno space"), "git worktree failed: no space"),
+    ("prepare", OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+    ("forward_looks", OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
+    ("_dvc", PersonError("dvc exp save failed in toy-plain: no"), "dvc exp save failed in toy-plain: no"),
+    ("facts_of", KeyError("value"), "KeyError: 'value'"),
+])  # fmt: skip
+def test_a_cell_that_cannot_be_finished_has_failed_with_its_reason(book, monkeypatch, where, error, said):
+    def refuse(*args, **named):
+        raise error
+
+    monkeypatch.setattr(work, "_dvc", lambda *args, **named: None)
+    monkeypatch.setattr(work, "facts_of", lambda folder, stages: {})
+    ledger.record(book.cell(CELL.name), stage="evaluate", identity="i", digests={})
+    with monkeypatch.context() as broken:
+        broken.setattr(work, where, refuse)
+        assert work.finish(book.root, "m", CELL.name) == 1
+    note = read(book.failed(CELL.name))
+    assert (note["stage"], note["reason"], note["digests"]) == ("finish", said, CELL.digests)
+    assert not book.finished(CELL.name).exists()
+    assert work.finish(book.root, "m", CELL.name) == 0
+    assert read(book.finished(CELL.name))["digests"] == CELL.digests
+    assert not book.failed(CELL.name).exists()
