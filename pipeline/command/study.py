@@ -18,7 +18,8 @@ CORES = ("-c", "--cores", "-j", "--jobs", "--executor", "--profile", "--workflow
 EXAMPLES = """examples:
   python -m pipeline study plan digits_matrix          cells, and the jobs that are left; nothing runs
   python -m pipeline study run digits_matrix -j 2      run what is missing, two cores
-  snakemake -c2 --config study=digits_matrix           the same, in Snakemake's own words (any executor, any profile)
+  snakemake -c2 --config study=digits_matrix           the same, in Snakemake's own words
+  snakemake --profile profiles/slurm --config study=digits_matrix     on Slurm; the profiles of pods do not see its cells
   python -m pipeline study show digits_matrix          what there is so far, and the page
   python -m pipeline study clean digits_matrix         remove its workspaces; cache, experiments and page stay
 afterwards:
