@@ -46,7 +46,8 @@ def begin(config: Mapping[str, Any], *, main: bool) -> Path:
     root = Path.cwd()
     if config.get("study") and config.get("workspace"):
         raise PersonError(
-            "a study runs on this machine or on Slurm: its cells lie in .run/study, which a pod does not see; leave out this profile"
+            "a study runs on this machine or on Slurm: its cells lie in .run/study, which a pod does not see; "
+            "leave out this profile"
         )
     if not config.get("study"):
         HELD.append(_alone(root))

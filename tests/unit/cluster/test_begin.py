@@ -18,7 +18,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_study_is_refused_where_jobs_see_another_folder(folder):
-    with pytest.raises(PersonError, match="a study runs on this machine or on Slurm: .* leave out this profile"):
+    with pytest.raises(PersonError, match=r"a study runs on this machine or on Slurm: .* leave out this profile"):
         begin.begin({"study": "m", "workspace": "/workspace"}, main=True)
     assert begin.begin({"study": "m"}, main=True) == folder
     assert begin.begin({"workspace": "/workspace"}, main=True) == folder
