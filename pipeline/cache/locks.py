@@ -10,7 +10,13 @@
 
 import fcntl
 import json
+import os
+import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +39,44 @@ def mend(root: Path, *, patience: float = ENDING) -> bool:
         time.sleep(0.05)
     if _sound(_read(path)):
         return False
-    with path.with_name("rwlock.lock").open("a") as guard:  # DVC holds this one while it writes
-        try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    with _guard(path.with_name("rwlock.lock"), links=_links(root)) as held:
         found = _read(path)
-        if _sound(found):
+        if not held or _sound(found):
             return False
         if found is None:
             path.unlink(missing_ok=True)
         else:
             path.write_text(json.dumps(_without_the_ended(found)), encoding="utf-8")
         return True
+
+
+def _links(root: Path) -> bool:
+    """Whether DVC locks by hard links here. It is asked itself, because the setting may stand in any of four files."""
+    done = subprocess.run([sys.executable, "-m", "dvc", "config", "core.hardlink_lock"], cwd=root, capture_output=True, text=True,
+                          env={**os.environ, "DVC_NO_ANALYTICS": "1"}, check=False)  # fmt: skip
+    return done.stdout.strip().lower() == "true"
+
+
+@contextmanager
+def _guard(path: Path, *, links: bool) -> Iterator[bool]:
+    """Hold what DVC holds while it writes the list, in DVC's own way; False where another holds it.
+
+    Without links DVC keeps the file for good and locks it (zc.lockfile). With links the file itself is the lock (flufl.lock):
+    left behind, it would keep every DVC out. Should this process be killed, its words let DVC remove it after ten seconds.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("x" if links else "a"))
+            if links:
+                stack.callback(path.unlink, missing_ok=True)
+                file.write(f"{path.name}|{socket.gethostname()}|{os.getpid()}|0")
+                file.flush()
+            else:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = True
+        except (FileExistsError, BlockingIOError):
+            held = False
+        yield held
 
 
 def _read(path: Path) -> dict[str, Any] | None:

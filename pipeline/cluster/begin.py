@@ -35,7 +35,7 @@ def begin(config: Mapping[str, Any], *, main: bool) -> Path:
         The root of the repository. A pod begins in a folder of its own: `workspace` of the profile says where it is mounted.
 
     Raises:
-        PersonError: another run has the folder, or the machine cannot submit.
+        PersonError: another run has the folder, the machine cannot submit, or its jobs would not see a study's cells.
     """
     # `python` in dvc.yaml and `dvc` are those of the environment that Snakemake runs in, whether or not it is activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -44,6 +44,11 @@ def begin(config: Mapping[str, Any], *, main: bool) -> Path:
             signal.signal(number, signal.SIG_IGN)
         return Path(config.get("workspace", Path.cwd()))
     root = Path.cwd()
+    if config.get("study") and config.get("workspace"):
+        raise PersonError(
+            "a study runs on this machine or on Slurm: its cells lie in .run/study, which a pod does not see; "
+            "leave out this profile"
+        )
     if not config.get("study"):
         HELD.append(_alone(root))
         mend(root)

@@ -8,15 +8,19 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CHECKPOINTS = "*/step=*.ckpt"
 
 
-def newest_step(root: Path, stage: str) -> int:
-    """Step of the newest checkpoint of a stage that is under way; -1 where there is none."""
-    found = (re.match(r"step=(\d+)", path.name) for path in (root / ".run" / stage).glob(CHECKPOINTS))
-    return max((int(match.group(1)) for match in found if match), default=-1)
+def newest_steps(root: Path, stage: str) -> dict[str, int]:
+    """Folder of a stage's scratch -> step of its newest checkpoint. Each configuration that was begun has a folder of its own."""
+    found: dict[str, int] = {}
+    for path in (root / ".run" / stage).glob(CHECKPOINTS):
+        if match := re.match(r"step=(\d+)", path.name):
+            found[path.parent.name] = max(int(match[1]), found.get(path.parent.name, -1))
+    return found
 
 
 def facts(job: str) -> dict[str, str]:
@@ -34,13 +38,13 @@ def _scontrol(*words: str) -> tuple[int, str]:
     return done.returncode, " ".join((done.stdout if done.returncode == 0 else done.stderr).split())
 
 
-def go_back(root: Path, stage: str, *, before: int) -> str:
+def go_back(root: Path, stage: str, *, before: Mapping[str, int]) -> str:
     """Put this job back into the queue where that helps.
 
     Args:
         root: the repository.
         stage: that was interrupted.
-        before: step of the newest checkpoint when the job began.
+        before: `newest_steps` when the job began.
 
     Returns:
         What was done, or why nothing was, for a person.
@@ -51,8 +55,9 @@ def go_back(root: Path, stage: str, *, before: int) -> str:
         return "this is no job of Slurm, or its controller does not answer: the same command continues"
     if known.get("JobState") != "RUNNING":
         return f"job {job} is {known.get('JobState', '').lower()} already: Slurm, or whoever ended it, decides what follows"
-    step, preempted = newest_step(root, stage), known.get("PreemptTime", "None") not in {"None", "", "Unknown"}
-    if step <= before and not preempted:
+    now, preempted = newest_steps(root, stage), known.get("PreemptTime", "None") not in {"None", "", "Unknown"}
+    grown = [step for folder, step in now.items() if step > before.get(folder, -1)]  # this job's: what others left stays as it is
+    if not grown and not preempted:
         limit = known.get("TimeLimit", "its time limit")
         return (
             f"job {job} reached {limit} and {stage} has nothing new to continue from: it needs more time; "
@@ -61,5 +66,13 @@ def go_back(root: Path, stage: str, *, before: int) -> str:
     code, said = _scontrol("requeue", job)
     if code:
         return f"job {job} cannot be requeued ({said}): submit it again, it continues"
-    where = f"from the checkpoint of step {step}" if step >= 0 else "from the start"
-    return f"job {job} was {'preempted' if preempted else 'told to end'}: it is back in the queue and continues {where}"
+    why = "preempted" if preempted else "told to end"
+    return f"job {job} was {why}: it is back in the queue and continues {_where(grown, now)}"
+
+
+def _where(grown: Sequence[int], now: Mapping[str, int]) -> str:
+    """From where a stage continues; which folder is its own is not known before it adds to it."""
+    steps = grown or list(now.values())
+    if len(steps) > 1:
+        return "from its newest checkpoint, if it has one"
+    return f"from the checkpoint of step {steps[0]}" if steps else "from the start"

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     if options.nodes * options.tasks_per_node > 1:
         environment.setdefault("PIPELINE_LAUNCH", _launcher(options))
     workspace = root / CELLS / options.study / options.cell if options.study else root
-    before = requeue.newest_step(workspace, stage.name)
+    before = requeue.newest_steps(workspace, stage.name)
     code, said = _run(_words(options), environment)
     if code == 0:
         return 0

@@ -18,7 +18,8 @@ CORES = ("-c", "--cores", "-j", "--jobs", "--executor", "--profile", "--workflow
 EXAMPLES = """examples:
   python -m pipeline study plan digits_matrix          cells, and the jobs that are left; nothing runs
   python -m pipeline study run digits_matrix -j 2      run what is missing, two cores
-  snakemake -c2 --config study=digits_matrix           the same, in Snakemake's own words (any executor, any profile)
+  snakemake -c2 --config study=digits_matrix           the same, in Snakemake's own words
+  snakemake --profile profiles/slurm --config study=digits_matrix     on Slurm; the profiles of pods do not see its cells
   python -m pipeline study show digits_matrix          what there is so far, and the page
   python -m pipeline study clean digits_matrix         remove its workspaces; cache, experiments and page stay
 afterwards:
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
 
         return finish(root, options.study, options.cell)
     if options.what == "run":
-        return _run(options.study, options.jobs, rest)
+        return _run(options.study, options.jobs, options.config, rest)
     if options.what == "plan":
         return _plan(root, options.study)
     if options.what == "clean":
@@ -53,13 +54,13 @@ def main(argv: Sequence[str]) -> int:
     return _show(root, options.study, browser=not options.no_browser)
 
 
-def _run(study: str, jobs: int, rest: Sequence[str]) -> int:
+def _run(study: str, jobs: int, config: Sequence[str], rest: Sequence[str]) -> int:
     """Hand the study to Snakemake, in this environment."""
     from pipeline.study.matrix import read_matrix
 
     read_matrix(Path.cwd(), study)
     cores = [] if any(word.startswith(CORES) for word in rest) else ["-c", str(jobs)]
-    words = [sys.executable, "-m", "snakemake", "--config", f"study={study}", *cores, *rest]
+    words = [sys.executable, "-m", "snakemake", "--config", *config, f"study={study}", *cores, *rest]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return min(1, subprocess.run(words, env={**os.environ, "PATH": path}, check=False).returncode)
 
@@ -120,6 +121,8 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         one.add_argument("study", help="a name of conf/study, or the path of a YAML file")
         if name == "run":
             one.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="cores (1)")
+            one.add_argument("-C", "--config", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                             help="of Snakemake, which hears only the last --config: the study goes into the same")  # fmt: skip
         if name in {"job", "finish"}:
             one.add_argument("cell")
         if name == "job":

@@ -125,7 +125,7 @@ class Planned:
         jobs: name -> job.
         stages: in the order of running.
         upstream: stage -> stages that it reads.
-        facts: `cache`, `base`, `snapshot`, `missing` and `unfinished` of this run.
+        facts: `cache`, `base`, `snapshot`, `source`, `missing` and `unfinished` of this run.
     """
 
     cells: dict[str, Cell]

@@ -88,6 +88,10 @@ def read_matrix(root: Path, word: str) -> Matrix:
     if "space" in asked and "matrix" not in asked:
         raise PersonError(f"{path.name} is a search, not a matrix of cells: run  python -m pipeline tune {word}")
     check(asked, root / "conf" / "schema.yaml", path, rule="matrix")
+    try:  # the file's own name is that of folders, git refs and words of a shell, as `name:` is
+        check({"name": path.stem, **asked}, root / "conf" / "schema.yaml", path, rule="matrix")
+    except PersonError as error:
+        raise PersonError(f"{error}: rename the file, or give it `name:`") from None
     found: dict[str, Any] = asked["matrix"]
     known = [file.stem for file in (root / "conf" / "experiment").glob("*.yaml")]
     for experiment in found["experiments"]:

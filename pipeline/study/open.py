@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.core.dag import read_params
 from pipeline.search.alone import alone
 from pipeline.study.book import Book, Planned, read
 from pipeline.study.matrix import read_matrix
@@ -76,7 +77,8 @@ def open_study(root: Path, word: str, *, main: bool, dry: bool) -> Opened:
         book.done(name).unlink(missing_ok=True)
     for name in () if dry else unfinished:
         book.finished(name).unlink(missing_ok=True)
-    facts = {"cache": str(cache), "base": base, "snapshot": commit, "missing": sorted(missing), "unfinished": sorted(unfinished)}
+    facts = {"cache": str(cache), "base": base, "snapshot": commit, "source": str(read_params(root)["source"]),
+             "missing": sorted(missing), "unfinished": sorted(unfinished)}  # fmt: skip
     if not dry:
         book.save(made, facts)
     plan = Planned(made.cells, made.jobs, made.stages, made.upstream, facts)

@@ -38,7 +38,7 @@ rule finish_cell:
     params:
         study=BOOK.study,
     shell:
-        "python -m pipeline study finish {params.study} {wildcards.cell}"
+        "python -m pipeline study finish {params.study:q} {wildcards.cell:q}"
 
 
 for name, stage in read_stages(Path.cwd()).items():
@@ -61,6 +61,6 @@ for name, stage in read_stages(Path.cwd()).items():
         resources:
             **resources.asked(stage, config),
         shell:
-            "exec python -m pipeline job {params.words} --study {params.study} --cell {params.cell}"
+            "exec python -m pipeline job {params.words} --study {params.study:q} --cell {params.cell:q}"
             if IN_JOB
-            else "python -m pipeline study job {params.study} {params.cell} {params.stage}"
+            else "python -m pipeline study job {params.study:q} {params.cell:q} {params.stage}"

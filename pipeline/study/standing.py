@@ -118,6 +118,8 @@ def _row(book: Book, cell: Cell) -> Row:
         return Row(cell, FINISHED, note)
     for job in [*(job_name(stage, digest) for stage, digest in cell.digests.items()), cell.name]:
         failed = read(book.failed(job))
+        if failed is not None and job == cell.name and failed.get("digests") != cell.digests:
+            continue  # of a configuration that was changed since
         if failed is not None and not book.done(job).is_file():
             return Row(cell, FAILED, {}, f"{failed.get('stage', '')}: {failed.get('reason', '')}")
     return Row(cell, TO_DO, {})

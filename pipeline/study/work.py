@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pipeline.cache.locks import mend
+from pipeline.core import ledger
 from pipeline.core.artifact import MANIFEST
 from pipeline.core.dag import read_stages
 from pipeline.core.errors import PersonError
@@ -23,7 +25,9 @@ from pipeline.study.worktree import prepare
 
 AGAIN = 75  # a stage was asked to end and can be continued: the same command goes on where it stopped
 RAN = "Running stage '{}'"
+ENTRY_SECONDS, PERIOD_SECONDS = 30.0, 0.2  # that a stage's entry may be hidden by the DVC of another; between two looks
 SAID = (r"error: (.*)", r"((?:\w+\.)*\w+(?:Error|Exception)\b.*)", r"ERROR: (.*)")  # a stage, Python of a stage that crashed, DVC
+FAULTS = (PersonError, OSError, LookupError, ValueError)  # of a workspace, a full disk, a result that is not what it should be
 
 
 def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
@@ -43,14 +47,15 @@ def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
     log = _log(book, f"{cell}-{stage}")
     try:
         folder = prepare(book, here, plan.facts)
-    except PersonError as error:
-        return _fail(book, job, f"error: {error}", cell=cell, stage=stage)
+    except FAULTS as error:
+        return _fail(book, job, f"error: {_one_line(error)}", cell=cell, stage=stage)
     with book.hold(f"restore-{cell}"):
         code = _repro(folder, _absent(book, here, plan.above(stage)), log, study)
     code = code or _repro(folder, [stage], log, study)
+    _count_looks(book, folder)  # a stage that failed may have looked as well, and its cell may never be finished
     text = log.read_text(encoding="utf-8", errors="replace")
-    out = _outputs(folder).get(stage)
-    if code or out is None:
+    out = "" if code else _output(folder, stage)
+    if not out:
         return _fail(book, job, text, cell=cell, stage=stage)
     ran = RAN.format(stage) in text
     book.failed(job).unlink(missing_ok=True)
@@ -64,30 +69,62 @@ def run_stage(root: Path, study: str, cell: str, stage: str) -> int:
 def finish(root: Path, study: str, cell: str) -> int:
     """Restore whatever a cell does not hold yet, note what it came to, and keep it as a DVC experiment.
 
+    Returns:
+        0; 75 where a stage was asked to end and can be continued; 1 where it failed, with the reason written down.
+
     Raises:
-        PersonError: no such study or cell, or DVC refused.
+        PersonError: no such study or cell.
     """
     book = Book(root, study)
     plan = book.plan()
     here = _cell(plan, cell)
-    folder = prepare(book, here, plan.facts)
     log = _log(book, f"{cell}-finish")
-    with book.hold(f"restore-{cell}"):
-        if _repro(folder, _absent(book, here, plan.stages), log, study):
-            return _fail(book, cell, log.read_text(encoding="utf-8", errors="replace"), cell=cell, stage="finish")
-    name = experiment_name(study, cell)
-    with book.hold("experiments", root=True):
-        forward_looks(root, folder)
-        _dvc(folder, "exp", "save", "--force", "--name", name, *plan.stages, log=log, study=study)
+    try:
+        note = _keep(book, plan, here, log)
+    except FAULTS as error:
+        return _fail(book, cell, f"error: {_one_line(error)}", cell=cell, stage="finish", digests=here.digests)
+    if note is None:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        return _fail(book, cell, text, cell=cell, stage="finish", digests=here.digests)
     book.failed(cell).unlink(missing_ok=True)
-    book.write(book.finished(cell), {"digests": here.digests, "experiment": name, **facts_of(folder, plan.stages)})
-    _say(f"{cell}: finished, DVC experiment {name}")
+    book.write(book.finished(cell), note)
+    _say(f"{cell}: finished, DVC experiment {note['experiment']}")
     return 0
+
+
+def _keep(book: Book, plan: Planned, cell: Cell, log: Path) -> dict[str, Any] | None:
+    """What a cell came to, after it was made whole and kept; None where a stage failed.
+
+    Raises:
+        PersonError: DVC refused, or there is no workspace.
+    """
+    folder = prepare(book, cell, plan.facts)
+    with book.hold(f"restore-{cell.name}"):
+        if _repro(folder, _absent(book, cell, plan.stages), log, book.study):
+            return None
+    name = experiment_name(book.study, cell.name)
+    _count_looks(book, folder)
+    with book.hold("experiments", root=True):
+        _dvc(folder, "exp", "save", "--force", "--name", name, *plan.stages, log=log, study=book.study)
+    return {"digests": cell.digests, "experiment": name, **facts_of(folder, plan.stages)}
+
+
+def _one_line(error: BaseException) -> str:
+    """What went wrong; by its kind where it was not meant for a person."""
+    said = str(error) if isinstance(error, PersonError) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())
 
 
 def experiment_name(study: str, cell: str) -> str:
     """Of a cell, for `dvc exp show`."""
     return f"{study}-{cell}"
+
+
+def _count_looks(book: Book, folder: Path) -> None:
+    """In the repository's ledger, each once: the jobs of all cells take turns."""
+    if (folder / ledger.LEDGER).is_file():
+        with book.hold("looks", root=True):
+            forward_looks(book.root, folder)
 
 
 def _log(book: Book, name: str) -> Path:
@@ -117,11 +154,30 @@ def _absent(book: Book, cell: Cell, stages: Sequence[str]) -> list[str]:
     return absent
 
 
+def _output(folder: Path, stage: str) -> str:
+    """Hash of the output that DVC just noted; "" where the note does not appear."""
+    until = time.monotonic() + ENTRY_SECONDS
+    while not (out := _outputs(folder).get(stage, "")) and time.monotonic() < until:
+        time.sleep(PERIOD_SECONDS)
+    return out
+
+
 def _outputs(folder: Path) -> dict[str, str]:
-    """Stage -> hash of its output, as the workspace's lock file has it."""
-    path = folder / "dvc.lock"
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {name: str(stage["outs"][0]["md5"]) for name, stage in (found or {}).get("stages", {}).items()}
+    """Stage -> hash of its output, as the workspace's lock file has it.
+
+    The DVC of another job of the cell may be writing the file: it is then empty or cut off anywhere. The last line without an end
+    is not looked at, nor is an entry that is not whole.
+    """
+    try:
+        text = (folder / "dvc.lock").read_bytes()
+        stages = yaml.safe_load(text[: text.rfind(b"\n") + 1])["stages"].items()
+    except (FileNotFoundError, yaml.YAMLError, TypeError, KeyError, AttributeError):
+        return {}
+    found = {}
+    for name, stage in stages:
+        with suppress(TypeError, KeyError, IndexError):
+            found[str(name)] = str(stage["outs"][0]["md5"])
+    return found
 
 
 def _repro(folder: Path, stages: Sequence[str], log: Path, study: str) -> int:
@@ -148,14 +204,14 @@ def _run(folder: Path, words: list[str], log: Path, study: str) -> int:
     return done.returncode
 
 
-def _fail(book: Book, job: str, text: str, *, cell: str, stage: str) -> int:
-    """Write down why; a stage that was asked to end has not failed."""
+def _fail(book: Book, job: str, text: str, *, cell: str, stage: str, digests: Mapping[str, str] | None = None) -> int:
+    """Write down why; a stage that was asked to end has not failed. `digests` for a job whose name does not say what it made."""
     if f"exited with {AGAIN}" in text:
         _say(f"{cell}: {stage} was asked to end; the same command goes on where it stopped")
         return AGAIN
     why = reason(text.splitlines())
     facts: Mapping[str, Any] = {"cell": cell, "stage": stage, "reason": why, "log": str(book.log(f"{cell}-{stage}").name)}
-    book.write(book.failed(job), facts)
+    book.write(book.failed(job), {**facts, **({} if digests is None else {"digests": digests})})
     _say(f"{cell}: {stage} failed: {why}")
     return 1
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import yaml
 
-from pipeline.core.dag import read_params
 from pipeline.core.errors import PersonError
 from pipeline.study.book import Book, read
 from pipeline.study.plan import Cell
@@ -108,10 +107,10 @@ def prepare(book: Book, cell: Cell, facts: dict[str, Any]) -> Path:
     Args:
         book: of the study.
         cell: the cell.
-        facts: `base`, `snapshot` and `cache` of this run.
+        facts: `base`, `snapshot`, `cache` and `source` of this run.
     """
     folder = book.cell(cell.name)
-    wanted = {name: facts[name] for name in ("base", "snapshot", "cache")} | {"overrides": list(cell.overrides)}
+    wanted = {name: facts[name] for name in ("base", "snapshot", "cache", "source")} | {"overrides": list(cell.overrides)}
     if read(folder / READY) == wanted:
         return folder
     with book.hold(f"make-{cell.name}"):
@@ -120,7 +119,7 @@ def prepare(book: Book, cell: Cell, facts: dict[str, Any]) -> Path:
         (folder / READY).unlink(missing_ok=True)
         with book.hold("git", root=True):
             _check_out(book.root, folder, base=facts["base"], commit=facts["snapshot"])
-        _settle(book.root, folder, cell, Path(facts["cache"]))
+        _settle(book.root, folder, cell, facts)
         book.write(folder / READY, wanted)
     return folder
 
@@ -149,9 +148,9 @@ def _check_out(root: Path, folder: Path, *, base: str, commit: str) -> None:
         lock.write_bytes(known)
 
 
-def _settle(root: Path, folder: Path, cell: Cell, cache: Path) -> None:
-    """Write what is the cell's own: its parameters, and where its cache lies."""
-    source = str(read_params(root)["source"])
+def _settle(root: Path, folder: Path, cell: Cell, facts: Mapping[str, Any]) -> None:
+    """Write what is the cell's own: its parameters, and where its cache lies. The source is that of the plan, not of today."""
+    source = str(facts["source"])
     if Path(source).parts[:1] != ("conf",):  # what git has is in the workspace; a person's data lie where they lie
         source = str((root / source).resolve())
     params = {"experiment": cell.experiment, "overrides": list(cell.overrides), "source": source}
@@ -160,7 +159,7 @@ def _settle(root: Path, folder: Path, cell: Cell, cache: Path) -> None:
     settings.read(root / ".dvc" / "config.local", encoding="utf-8")
     if not settings.has_section("cache"):
         settings.add_section("cache")
-    settings["cache"]["dir"] = str(cache)
+    settings["cache"]["dir"] = str(facts["cache"])
     if "type" not in settings["cache"]:
         settings["cache"]["type"] = f'"{TYPES}"'
     with (folder / ".dvc" / "config.local").open("w", encoding="utf-8") as file:

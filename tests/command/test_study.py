@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from pipeline.command import study
 from pipeline.core import ledger
 from pipeline.study.book import Book
 from pipeline.study.matrix import read_matrix
@@ -91,6 +92,16 @@ def test_results_of_other_digests_do_not_count_and_failures_have_their_reason(pl
     assert standing.groups[0].arms[0].cells == len(SEEDS) - 1
 
 
+def test_a_cell_that_could_not_be_finished_is_failed_until_its_configuration_changes(planned, book):
+    root, plan = planned
+    one, other, *_ = plan.cells.values()
+    for cell, digests in ((one, one.digests), (other, {**other.digests, "train": "old"})):
+        book.write(book.failed(cell.name), {"cell": cell.name, "stage": "finish", "reason": "no space", "digests": digests})
+    rows = {row.cell.name: row for row in stand(root, "m").rows}
+    assert (rows[one.name].state, rows[one.name].reason) == ("failed", "finish: no space")
+    assert (rows[other.name].state, rows[other.name].reason) == ("to do", "")
+
+
 def test_looks_at_the_test_split_are_counted_once_in_the_repository(tmp_path):
     cell = tmp_path / "cell"
     for model in ("a", "b"):
@@ -113,6 +124,24 @@ def test_looks_at_the_test_split_are_counted_once_in_the_repository(tmp_path):
 ])  # fmt: skip
 def test_the_reason_of_a_failure_is_what_the_stage_said(log, said):
     assert reason(log) == said
+
+
+@pytest.mark.parametrize(("words", "config"), [
+    ([], []), (["--config", "nodes=2"], ["nodes=2"]), (["-j", "2", "-C", "nodes=2", "most=1", "--dry-run"], ["nodes=2", "most=1"]),
+    (["--config", "nodes=2", "--config=a=1", "--configfile", "x.yaml"], ["nodes=2", "a=1"]),
+])  # fmt: skip
+def test_settings_of_snakemake_come_along_and_do_not_take_the_place_of_the_study(planned, monkeypatch, words, config):
+    root, _ = planned
+    monkeypatch.chdir(root)
+    called = []
+    monkeypatch.setattr(study.subprocess, "run", lambda command, **_: called.append(command) or subprocess.CompletedProcess(command, 0))
+    assert study.main(["run", "m", *words]) == 0
+    sent = called[0]
+    assert sent.count("--config") == 1
+    assert not [word for word in sent if word.startswith(("--config=", "-C"))]
+    first = sent.index("--config") + 1
+    assert sent[first : first + len(config) + 1] == [*config, "study=m"]
+    assert sent[first + len(config) + 1].startswith("-")
 
 
 def test_words_that_mean_nothing_are_one_line(planned):

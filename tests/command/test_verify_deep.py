@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -177,6 +178,43 @@ def test_a_lock_file_that_a_kill_left_half_written_is_removed_and_another_is_not
         assert path.is_file()
     assert mend(dry.root)
     assert not path.exists()
+
+
+@pytest.fixture
+def linked(dry):
+    """The list of a project whose DVC locks by hard links, cut off by a kill; and the lock of that list."""
+    dry.call("dvc", "config", "--local", "core.hardlink_lock", "true")
+    path = dry.root / ".dvc/tmp/rwlock"
+    path.parent.mkdir(exist_ok=True)
+    for name in ("lock", "rwlock.lock"):  # of the time before the setting: DVC would take them for held
+        path.with_name(name).unlink(missing_ok=True)
+    path.write_text("")
+    return path, path.with_name("rwlock.lock")
+
+
+def test_where_dvc_locks_by_links_its_lock_is_respected_and_none_is_left(dry, linked):
+    from dvc.lock import make_lock
+
+    path, guard = linked
+    with make_lock(str(guard), tmp_dir=str(path.parent), hardlink_lock=True):
+        assert not mend(dry.root)
+        assert path.is_file()
+    assert mend(dry.root)
+    assert not path.exists()
+    assert not guard.exists(), "it would be a lock that nobody holds"
+
+
+def test_dvc_removes_a_lock_that_a_kill_of_this_mend_left(dry, linked, monkeypatch):
+    path, guard = linked
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "unlink", lambda self, missing_ok=False: None)
+        assert mend(dry.root)
+    past = time.time() - 60
+    os.utime(guard, (past, past))
+    path.unlink()
+    (dry.root / "data/raw/one.txt").write_text("new\n")
+    dry.call("dvc", "repro")
+    assert not guard.exists()
 
 
 def test_a_process_that_ended_and_was_not_waited_for_is_taken_off_the_lock_file_and_others_stay(dry):

@@ -20,9 +20,36 @@ def shared(tmp_path, monkeypatch):
     return root, cache
 
 
+def token(root):
+    return (root / ".snakemake" / place.SHARED).read_text()
+
+
 def test_a_shared_cache_is_fine(shared):
     assert place.check(shared[0]) == ""
-    assert [path.name for path in shared[1].iterdir()] == [place.SHARED]
+    assert [path.name for path in shared[1].iterdir()] == [f"{place.SHARED}-{token(shared[0])}"]
+
+
+def test_two_clones_on_one_cache_leave_each_other_s_jobs_alone(shared):
+    root, _ = shared
+    other = root.with_name("other")
+    other.mkdir()
+    before = token(root)
+    place.offer(other)
+    assert token(other) != before
+    assert place.check(root) == place.check(other) == ""
+    place.offer(root)
+    assert token(root) == before, "jobs that wait in the queue go by it"
+    assert place.check(root) == place.check(other) == ""
+
+
+def test_the_file_of_a_clone_may_belong_to_another_user(shared, monkeypatch):
+    def refuse(*args, **named):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(place.Path, "touch", refuse)
+    monkeypatch.setattr(place.Path, "write_text", refuse)
+    place.offer(shared[0])
+    assert place.check(shared[0]) == ""
 
 
 def test_no_slurm_commands_is_one_line(tmp_path, monkeypatch):
@@ -31,13 +58,18 @@ def test_no_slurm_commands_is_one_line(tmp_path, monkeypatch):
         place.offer(tmp_path)
 
 
-def test_another_cache_is_named(shared):
-    (shared[1] / place.SHARED).write_text("of another machine")
+@pytest.mark.parametrize("how", ["empty", "another clone's", "no token", "old"])
+def test_another_cache_is_named(shared, how):
+    root, cache = shared
+    (cache / f"{place.SHARED}-{token(root)}").unlink()
+    if how == "another clone's":
+        (cache / f"{place.SHARED}-{'0' * 32}").touch()
+    elif how == "no token":
+        (root / ".snakemake" / place.SHARED).write_text("the machine that submitted")
+    elif how == "old":
+        (cache / place.SHARED).write_text(token(root))
     with pytest.raises(PersonError, match="is not the one of the machine that submitted"):
-        place.check(shared[0])
-    (shared[1] / place.SHARED).unlink()
-    with pytest.raises(PersonError, match="is not the one of the machine that submitted"):
-        place.check(shared[0])
+        place.check(root)
 
 
 def test_a_cache_that_cannot_be_written_is_named(shared, monkeypatch):
@@ -47,6 +79,8 @@ def test_a_cache_that_cannot_be_written_is_named(shared, monkeypatch):
     monkeypatch.setattr(place.tempfile, "NamedTemporaryFile", refuse)
     with pytest.raises(PersonError, match=r"cache cannot be written on .* by this user: .* \(Permission denied\)"):
         place.check(shared[0])
+    with pytest.raises(PersonError, match=r"cache cannot be written on .* by this user: .* \(Permission denied\)"):
+        place.offer(shared[0])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere; the test above stands in")

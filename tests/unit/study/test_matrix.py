@@ -1,5 +1,7 @@
 """What a person may write into a matrix study, and what is said where it cannot be."""
 
+import re
+
 import pytest
 import yaml
 
@@ -54,6 +56,22 @@ def test_what_cannot_be_is_said_in_one_line(toy, facts, said):
         written(toy, **facts)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("stem", ["x; touch pwned", "my study", "-x", "a.b", "$(id)"])
+def test_the_name_of_a_file_is_held_against_the_same_rule_as_a_name(toy, tmp_path, stem):
+    path = tmp_path / f"{stem}.yaml"
+    path.write_text(yaml.safe_dump({"matrix": {"experiments": ["toy"]}, "target": "train"}))
+    with pytest.raises(PersonError, match=r"does not match .*: rename the file, or give it `name:`$"):
+        read_matrix(toy, str(path))
+    path.write_text(yaml.safe_dump({"matrix": {"experiments": ["toy"]}, "target": "train", "name": "good"}))
+    assert read_matrix(toy, str(path)).name == "good"
+
+
+def test_names_of_a_study_and_its_cells_are_quoted_where_a_shell_reads_them(project):
+    rules = (project / "pipeline/study/rules.smk").read_text()
+    assert len(re.findall(r"\{(?:params\.study|params\.cell|wildcards\.cell):q\}", rules)) == 6
+    assert not re.findall(r"\{(?:params\.study|params\.cell|wildcards\.cell)\}", rules)
 
 
 def test_the_two_kinds_of_study_point_to_each_other(toy):

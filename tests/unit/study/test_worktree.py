@@ -30,7 +30,7 @@ def repository(tmp_path, monkeypatch):
 
 def facts(root, study="m"):
     base, commit = snapshot(root, study)
-    return {"base": base, "snapshot": commit, "cache": str(root / ".dvc/cache")}
+    return {"base": base, "snapshot": commit, "cache": str(root / ".dvc/cache"), "source": yaml.safe_load((root / "params.yaml").read_text())["source"]}
 
 
 def test_a_clean_workspace_is_its_last_commit(repository):
@@ -83,6 +83,27 @@ def test_a_second_time_nothing_is_touched_and_after_an_edit_results_stay(reposit
     assert (folder / "pipeline/x.py").read_text() == "x = 2"
     assert (folder / "dvc.lock").read_text() == "{stages: {a: 1}}"
     assert (folder / "data/kept").is_file()
+
+
+def source_of(folder):
+    return yaml.safe_load((folder / "params.yaml").read_text())["source"]
+
+
+def test_another_source_reaches_a_workspace_that_is_there_already(repository):
+    book = Book(repository, "m")
+    (repository / "params.yaml").write_text("source: /photos_A\n")
+    folder = prepare(book, CELL, facts(repository))
+    (folder / "dvc.lock").write_text("{stages: {a: 1}}")
+    (repository / "params.yaml").write_text("source: /photos_B\n")
+    assert source_of(prepare(book, CELL, facts(repository))) == "/photos_B"
+    assert (folder / "dvc.lock").read_text() == "{stages: {a: 1}}"
+
+
+def test_a_source_that_is_edited_while_the_study_runs_waits_for_the_next_run(repository):
+    (repository / "params.yaml").write_text("source: /photos_A\n")
+    planned = facts(repository)
+    (repository / "params.yaml").write_text("source: /photos_B\n")
+    assert source_of(prepare(Book(repository, "m"), CELL, planned)) == "/photos_A"
 
 
 @pytest.mark.parametrize("crash", ["half", "unregistered", "gone", "index", "foreign"])
