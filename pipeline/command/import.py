@@ -179,7 +179,8 @@ def _difference(one: list[list[Any]], other: list[list[Any]], tolerance: float, 
             if wanted.shape != found.shape:
                 raise PersonError(f"{who} answers {found.shape}, the file {wanted.shape}: it is not used")
             gap = np.abs(wanted.astype(np.float64) - found.astype(np.float64))
-            worst = max(worst, float((gap / np.maximum(1.0, np.abs(wanted.astype(np.float64)))).max(initial=0.0)))
+            relative = gap / np.maximum(1.0, np.abs(wanted.astype(np.float64)))
+            worst = float(np.max([worst, relative.max(initial=0.0)]))  # Python's max drops NaN
     if not worst <= tolerance:
         raise PersonError(f"{who} differs from the file by {worst:.3g} (allowed: {tolerance:g}): it is not used")
     return worst

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.core.artifact import MANIFEST, MEASURED, publish, read_json
+from pipeline.core.artifact import MANIFEST, MEASURED, damaged, digest, publish, read_json
 from pipeline.core.errors import PersonError
 from pipeline.shipping.shipped import check_whole
 
@@ -43,8 +43,7 @@ def main(argv: Sequence[str]) -> int:
     if asked.key is not None and not asked.key.is_file():
         raise PersonError(f"--key {asked.key}: there is no such file")
     check_whole(SHIP)
-    if not CARD.is_file():
-        raise PersonError(f"there is no {CARD}: run  dvc repro")
+    _check_card()
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -69,6 +68,17 @@ def main(argv: Sequence[str]) -> int:
     if (out / MEASURED).is_file():
         print(f"  times in {out / MEASURED} are those of this machine")
     return 0
+
+
+def _check_card() -> None:
+    """Raise PersonError where there is no card, or one that a person changed, or that tells of another model."""
+    report = CARD.parent
+    if not CARD.is_file() or not (report / MANIFEST).is_file():
+        raise PersonError(f"there is no {CARD}: run  dvc repro")
+    if damaged(report):
+        raise PersonError(f"{report} is not as it was published: run  dvc repro report")
+    if read_json(report / MANIFEST)["inputs"].get("ship") != digest(SHIP):
+        raise PersonError(f"{CARD} tells of another model than {SHIP}: run  dvc repro report")
 
 
 def _lay_out(folder: Path, layouts: Sequence[str], *, name: str, signed: bool) -> None:

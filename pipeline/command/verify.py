@@ -25,21 +25,7 @@ exit code: 0 all whole, 1 something is damaged, missing or made from another inp
 
 def main(argv: list[str]) -> int:
     """Run `python -m pipeline verify`; 0 when every artifact equals its manifest."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline verify", description=(__doc__ or "").splitlines()[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help="stages to look at; all published ones without")
-    parser.add_argument("--deep", action="store_true", help="read DVC's cache and the source too, and quarantine what rotted")
-    parser.add_argument("--leave", action="store_true", help="with --deep: report, and move nothing")
-    parser.add_argument("--release", type=Path, metavar="FOLDER", help="a folder that ships a model, instead of stages")
-    parser.add_argument("--public-key", type=Path, metavar="FILE", help="of whoever signed it")
-    parser.add_argument("--unsigned", action="store_true", help="take a signed folder without a key")
-    options = parser.parse_args(argv)
-    if options.leave and not options.deep:
-        parser.error("--leave says what --deep does with what rotted: give both")
-    if options.deep and options.release is not None:
-        parser.error("--deep reads this project's cache, --release a folder that ships: give one of them")
+    options = _options(argv)
     if options.release is not None:
         check_whole(options.release, options.public_key, unsigned=options.unsigned)
         print(f"{options.release} is whole" + (", and signed with that key" if options.public_key else ""))
@@ -105,3 +91,26 @@ def faults(root: Path, stage: Stage) -> list[str]:
         if manifest.is_file() and made_from.get(keyword) != digest(manifest.parent):
             lines.append(f"{stage.out} was made from another {path} than the one that is there")
     return lines
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline verify", description=(__doc__ or "").splitlines()[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help="stages to look at; all published ones without")
+    parser.add_argument("--deep", action="store_true", help="read DVC's cache and the source too, and quarantine what rotted")
+    parser.add_argument("--leave", action="store_true", help="with --deep: report, and move nothing")
+    parser.add_argument("--release", type=Path, metavar="FOLDER", help="a folder that ships a model, instead of stages")
+    parser.add_argument("--public-key", type=Path, metavar="FILE", help="of whoever signed it")
+    parser.add_argument("--unsigned", action="store_true", help="take a signed folder without a key")
+    options = parser.parse_args(argv)
+    if options.leave and not options.deep:
+        parser.error("--leave says what --deep does with what rotted: give both")
+    if options.deep and options.release is not None:
+        parser.error("--deep reads this project's cache, --release a folder that ships: give one of them")
+    if options.release is None and (options.public_key or options.unsigned):
+        parser.error("--public-key and --unsigned are about a folder that ships: add  --release FOLDER")
+    if options.release is not None and options.stages:
+        parser.error("a folder that ships is looked at by itself: give stages or --release")
+    return options

@@ -71,7 +71,7 @@ def judge(trial: Trial, trained_NK: NDArray[np.float32], metric: Metric, limits:
     shape = next((values.shape for values in found.values() if values.shape != trained_NK.shape), None)
     if shape is not None:
         return Judged(trial, refused=f"it answers {shape}, the trained model {trained_NK.shape}")
-    difference = max(float(np.abs(values - trained_NK).max()) for values in found.values())
+    difference = float(np.max([np.abs(values - trained_NK).max() for values in found.values()]))  # Python's max drops NaN
     flips = max(int((values.argmax(axis=1) != trained_NK.argmax(axis=1)).sum()) for values in found.values())
     before, after = metric(trained_NK), metric(last_NK)
     lost = float(limits["sign"] * (before["value"] - after["value"])) if before and after else float("nan")
@@ -85,6 +85,8 @@ def judge(trial: Trial, trained_NK: NDArray[np.float32], metric: Metric, limits:
         judged.refused = f"its outputs differ by {difference:.3g} (allowed: {limit:.3g}), {flips} other classes (allowed: 0)"
     elif not np.isfinite(difference):
         judged.unfit = "its answers are not finite"
+    elif trial.precision != "fp32" and not np.isfinite(lost):
+        judged.unfit = "the headline metric has no value on these samples: raise  ship.samples"
     elif trial.precision != "fp32" and not lost <= allowed:
         judged.unfit = f"it loses {lost:.4f} of the headline metric (allowed: {limits['drop']:g})"
     return judged

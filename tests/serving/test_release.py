@@ -8,9 +8,19 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
+from pipeline.command import release
+from pipeline.core.artifact import begin, digest, publish
 from pipeline.core.errors import PersonError
 from pipeline.shipping.shipped import open_shipped
 from tests import shipped
+
+
+def report(place, of):
+    """A card about what ships under this digest."""
+    shutil.rmtree(place / "data/report", ignore_errors=True)
+    partial = begin(place / "data/report")
+    (partial / "MODEL_CARD.md").write_text("# A card\n")
+    publish(partial, place / "data/report", {"stage": "report", "inputs": {"ship": of}})
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +29,7 @@ def world(tmp_path_factory):
     place = tmp_path_factory.mktemp("released")
     (place / "data").mkdir()
     shipped.folder(place / "data", "onnx", "torch_export", timed=[1], repeats=1)
-    (place / "data/report").mkdir()
-    (place / "data/report/MODEL_CARD.md").write_text("# A card\n")
+    report(place, digest(place / "data/ship"))
     for name in ("maker", "other"):
         subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(place / f"{name}.pem")], check=True)
         subprocess.run(["openssl", "ec", "-in", str(place / f"{name}.pem"), "-pubout", "-out", str(place / f"{name}.pub")], check=True, capture_output=True)
@@ -152,3 +161,26 @@ def test_a_key_that_is_none_leaves_nothing_behind(world, tmp_path, monkeypatch, 
     assert main(["release", str(tmp_path / "out"), "--key", str(tmp_path / "bad.pem")]) == 1
     assert "openssl ecparam" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_card_of_another_model_or_a_changed_one_is_not_released(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world)
+    try:
+        report(world, "0" * 64)
+        with pytest.raises(PersonError, match="tells of another model than data/ship: run  dvc repro report"):
+            release.main([str(tmp_path / "other")])
+        report(world, digest(world / "data/ship"))
+        (world / "data/report/MODEL_CARD.md").write_text("# Better\n")
+        with pytest.raises(PersonError, match="is not as it was published"):
+            release.main([str(tmp_path / "changed")])
+    finally:
+        report(world, digest(world / "data/ship"))
+    assert release.main([str(tmp_path / "right")]) == 0
+
+
+@pytest.mark.parametrize("words", [["--public-key", "maker.pub"], ["--unsigned"], ["--release", "x", "ship"]])
+def test_words_that_would_check_nothing_are_refused(world, words, monkeypatch):
+    monkeypatch.chdir(world)
+    with pytest.raises(SystemExit) as found:
+        main(["verify", *words])
+    assert found.value.code == 2

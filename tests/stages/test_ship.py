@@ -106,6 +106,22 @@ def accuracy(found_NK):
     return {"value": value, "low": value, "high": value}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_answer_that_is_no_number_in_one_batch_size_alone_is_seen(precision):
+    """A regression: one output has no other class, and the metric looks at the last batch size."""
+    right = TRAINED[:, :1]
+    one = Trial("nan", RAN, precision, answers={size: {"prediction": right} for size in (1, 2, 7)}, seconds={1: [(0.1, 1.0)]})
+    one.answers[2] = {"prediction": np.full_like(right, np.nan)}
+    judged = judge(one, right, lambda found: {"value": 0.5, "low": 0.4, "high": 0.6}, LIMITS)
+    assert judged.refused or judged.unfit
+    assert choose([judged], 1) == ""
+
+
+def test_a_metric_without_a_value_is_said_so():
+    judged = judge(trial("few", "int8", TRAINED, 0.1), TRAINED, lambda found: {}, LIMITS)
+    assert judged.unfit == "the headline metric has no value on these samples: raise  ship.samples"
+
+
 def test_what_loses_too_much_or_is_slower_does_not_ship():
     worse = TRAINED.copy()
     worse[0] = [0.4, 0.6]
