@@ -102,13 +102,12 @@ def _tell(asked: argparse.Namespace, tally: Any, model: str, *, missed: int) -> 
 
 def _budget(asked: argparse.Namespace) -> float | None:
     """Of the command line, or of the run that made the model (`ship.budget_ms`)."""
-    from pipeline.core.artifact import MEASURED, read_json
+    from pipeline.shipping.shipped import measured
 
     if asked.budget_ms is not None:
         return float(asked.budget_ms)
-    path = asked.model / MEASURED
-    found = read_json(path).get("budget_ms") if path.is_file() else None
-    return None if found is None else float(found)
+    found = measured(asked.model).get("budget_ms")
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
