@@ -29,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
 
         from pipeline.serving.app import Limits, make_app
         from pipeline.serving.batcher import Batcher
+        from pipeline.serving.patience import patient
     except ImportError as error:
         raise PersonError(f"serving needs packages ({error.name} is missing): pip install -e '.[serve]'") from error
     from pipeline.shipping.shipped import open_shipped
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     config = uvicorn.Config(
         make_app(shipped, batcher, limits), host=asked.host, port=asked.port, log_level="warning", access_log=False,
         limit_concurrency=asked.connections, timeout_keep_alive=5, h11_max_incomplete_event_size=16384, server_header=False,
-        http="h11",
+        http=patient(asked.body_seconds),
     )  # fmt: skip
     server = uvicorn.Server(config)
     server.run()
@@ -68,7 +69,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--client", type=int, default=16, help="requests of one address at once; one more is answered 503 (16)")
     add("--body-mb", type=float, default=8.0, help="of one request (8)")
     add("--held-mb", type=float, default=64.0, help="of all requests that are in memory (64)")
-    add("--body-seconds", type=float, default=10.0, help="until a request is whole (10)")
+    add("--body-seconds", type=float, default=10.0, help="until the head of a request is whole, and again until its body is (10)")
     add("--answer-seconds", type=float, default=30.0, help="until there is an answer (30)")
     add("--decode-seconds", type=float, default=2.0, help="CPU seconds that decoding one file may take (2)")
     add("--decode-mb", type=int, default=512, help="MB that decoding may take (512)")
