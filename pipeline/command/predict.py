@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,13 @@ def main(argv: Sequence[str]) -> int:
     from pipeline.shipping.shipped import open_shipped
 
     os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))
-    shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned)
     if asked.pictures is not None:
         asked.pictures.mkdir(parents=True, exist_ok=True)
+    shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned)
     pool = {"seconds": asked.decode_seconds, "memory_mb": asked.decode_mb, "workers": asked.workers}
     tally = Tally()
     with (
+        closing(shipped),
         tempfile.TemporaryDirectory(prefix="predict-") as scratch,
         Inputs(asked.paths, Path(scratch), every=asked.every, most=asked.most) as inputs,
     ):

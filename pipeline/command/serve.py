@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     """Serve until it is interrupted.
 
     Raises:
-        PersonError: a folder that is not whole, a missing package, a wrong option, or a port that is taken.
+        PersonError: a folder that is not whole, a missing package, a wrong option, a web page as target, or a port that is taken.
     """
     asked = _arguments(argv)
     try:
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     from pipeline.shipping.shipped import open_shipped
 
     os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))
-    shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned)
+    shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned, threads=True)
     batcher = Batcher(
         shipped, largest=asked.batch, wait=asked.wait_ms / 1000, waiting=asked.waiting,
         pool={"seconds": asked.decode_seconds, "memory_mb": asked.decode_mb, "workers": asked.workers},

@@ -24,6 +24,7 @@ from pipeline.shipping.bill import BILL, listed_files
 from pipeline.shipping.signing import check_signature
 
 MODEL, TARGETS = "model.json", "targets.json"
+PAGE = "pipeline.target.web"
 OWN = Path("data/ship")  # what this project published itself
 
 
@@ -89,6 +90,10 @@ class Shipped:
         for start in range(0, len(pixels_BHWC), size):
             found += self._read(self.loaded.answers(pixels_BHWC[start : start + size]))
         return found
+
+    def close(self) -> None:
+        """End what the runtime has started, such as a browser; most have nothing to end."""
+        getattr(self.loaded, "close", lambda: None)()
 
     def _read(self, outputs: Mapping[str, NDArray[Any]]) -> list[Answer]:
         prediction_BK = np.asarray(outputs["prediction"], dtype=np.float64)
@@ -222,7 +227,9 @@ def _chosen(folder: Path, offered: Mapping[str, Any], target: str) -> str:
     return target or (str(ships) if ships in plain else first)
 
 
-def open_shipped(folder: Path, *, target: str = "", key: Path | None = None, unsigned: bool = False) -> Shipped:
+def open_shipped(
+    folder: Path, *, target: str = "", key: Path | None = None, unsigned: bool = False, threads: bool = False
+) -> Shipped:  # fmt: skip
     """Open the model of a folder.
 
     Args:
@@ -231,10 +238,11 @@ def open_shipped(folder: Path, *, target: str = "", key: Path | None = None, uns
             opening runs code (C, torch.export, the web page) is never taken unasked.
         key: public key of whoever signed it.
         unsigned: take a signed folder without a key.
+        threads: whether another thread than this one will ask it, which a browser does not take.
 
     Raises:
-        PersonError: it is not whole, says what `ship` would not, has no such target (the message names what it has), or to open
-            it is to run code of somebody unknown.
+        PersonError: it is not whole, says what `ship` would not, has no such target (the message names what it has), to open it
+            is to run code of somebody unknown, or it is a web page and other threads will ask it.
     """
     check_whole(folder, key, unsigned=unsigned)
     offered, facts = _offered(folder)
@@ -245,6 +253,9 @@ def open_shipped(folder: Path, *, target: str = "", key: Path | None = None, uns
             f"to open the target {chosen} of {folder} is to run code of whoever made it: give their key with  --public-key , or "
             "choose another target"
         )
+    if threads and type(part).__module__ == PAGE:
+        served = f"python -m http.server -d {path.parent}"
+        raise PersonError(f"the page answers in a browser: serve its folder with  {served} , or choose another  --target")
     return Shipped(
         folder, chosen, sha256(path), facts, part.load(path), part.largest_batch, labels=[str(name) for name in facts["labels"]],
         columns=[str(name) for name in facts["output"]["columns"]],
