@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 import sys
 import tempfile
 import time
@@ -11,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pipeline.command.serve import add_model
+from pipeline.command.serve import add_model, set_threads
 from pipeline.core.errors import PersonError
 from pipeline.core.progress import track
 from pipeline.core.table import write_csv
@@ -39,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     from pipeline.serving.predicting import Tally, predictions
     from pipeline.shipping.shipped import open_shipped
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))
+    set_threads(asked.threads)
     if asked.pictures is not None:
         asked.pictures.mkdir(parents=True, exist_ok=True)
     shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned)
@@ -133,7 +132,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--decode-seconds", type=float, default=10.0, help="CPU seconds that decoding one file may take (10)")
     add("--decode-mb", type=int, default=1024, help="MB that decoding may take (1024)")
     add("--workers", type=int, default=1, help="processes that decode (1)")
-    add("--threads", type=int, default=1, help="of the runtime (1)")
+    add("--threads", type=int, help="of the runtime (OMP_NUM_THREADS, or 1)")
     asked = parser.parse_args(argv)
     if asked.batch < 1 or asked.every < 1 or asked.most < 0:
         raise PersonError(

@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         raise PersonError(f"serving needs packages ({error.name} is missing): pip install -e '.[serve]'") from error
     from pipeline.shipping.shipped import open_shipped
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))
+    set_threads(asked.threads)
     shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned, threads=True)
     batcher = Batcher(
         shipped, largest=asked.batch, wait=asked.wait_ms / 1000, waiting=asked.waiting,
@@ -74,12 +74,13 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--decode-seconds", type=float, default=2.0, help="CPU seconds that decoding one file may take (2)")
     add("--decode-mb", type=int, default=512, help="MB that decoding may take (512)")
     add("--workers", type=int, default=1, help="processes that decode (1)")
-    add("--threads", type=int, default=1, help="of the runtime (1)")
+    add("--threads", type=int, help="of the runtime (OMP_NUM_THREADS, or 1)")
     asked = parser.parse_args(argv)
     for name in ("batch", "waiting", "connections", "client", "body_mb", "held_mb", "body_seconds", "answer_seconds",
                  "decode_seconds", "decode_mb", "workers", "threads"):  # fmt: skip
-        if getattr(asked, name) <= 0:
-            raise PersonError(f"--{name.replace('_', '-')} must be above 0: received {getattr(asked, name)}")
+        value = getattr(asked, name)
+        if value is not None and value <= 0:
+            raise PersonError(f"--{name.replace('_', '-')} must be above 0: received {value}")
     return asked
 
 
@@ -90,3 +91,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("--target", default="", help="which of its targets (the fastest that passed where it was made)")
     add("--public-key", type=Path, metavar="FILE", help="of whoever signed the folder")
     add("--unsigned", action="store_true", help="take a signed folder without a key")
+
+
+def set_threads(asked: int | None) -> None:
+    """Tell the runtimes, before they are loaded, how many threads they may take: what is asked, or the environment says, or 1.
+
+    Raises:
+        PersonError: fewer than one.
+    """
+    if asked is None:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    elif asked < 1:
+        raise PersonError(f"--threads must be above 0: received {asked}")
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(asked)

@@ -1,6 +1,7 @@
 """`python -m pipeline serve` before it serves: what it refuses, in one line."""
 
 import json
+import os
 
 import pytest
 
@@ -30,3 +31,25 @@ def test_a_page_is_not_asked_by_a_server(folder, tmp_path, monkeypatch, capsys, 
     assert main(["serve", "--model", str(tmp_path / "ship"), "--target", name, "--port", "1"]) == 1
     error = capsys.readouterr().err
     assert f"python -m http.server -d {tmp_path / 'ship' / name} , or choose another --target" in error
+
+
+@pytest.mark.parametrize("verb", ["serve", "predict"])
+@pytest.mark.parametrize(
+    ("there", "asked", "wanted"), [("1", ["--threads", "3"], "3"), ("2", [], "2"), (None, [], "1"), (None, ["--threads", "4"], "4")]
+)
+def test_threads_that_are_asked_for_are_taken(tmp_path, monkeypatch, verb, there, asked, wanted):
+    """Our container sets OMP_NUM_THREADS, and whoever starts it may still ask for more."""
+    monkeypatch.setenv("OMP_NUM_THREADS", there or "")
+    if there is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    found = []
+    monkeypatch.setattr("pipeline.shipping.shipped.open_shipped", lambda *_, **__: found.append(os.environ["OMP_NUM_THREADS"]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main([verb, *(["new.png"] if verb == "predict" else []), "--model", str(tmp_path), *asked])
+    assert found == [wanted]
+
+
+@pytest.mark.parametrize("verb", ["serve", "predict"])
+def test_no_threads_are_refused(tmp_path, capsys, verb):
+    assert main([verb, *(["new.png"] if verb == "predict" else []), "--model", str(tmp_path), "--threads", "0"]) == 1
+    assert "--threads must be above 0: received 0" in capsys.readouterr().err
