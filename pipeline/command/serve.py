@@ -49,9 +49,12 @@ def main(argv: Sequence[str]) -> int:
         http=patient(asked.body_seconds),
     )  # fmt: skip
     server = uvicorn.Server(config)
-    server.run()
-    if not server.started:
-        raise PersonError(f"port {asked.port} of {asked.host} cannot be opened: choose another with  --port")
+    try:
+        server.run()
+    except (SystemExit, OverflowError, UnicodeError) as error:  # uvicorn exits where a port is taken
+        if server.started or server.lifespan.should_exit:  # the latter: the application itself did not start, and has said why
+            raise
+        raise PersonError(f"port {asked.port} of {asked.host} cannot be opened: choose another with  --port") from error
     return 0
 
 

@@ -107,7 +107,7 @@ def test_what_the_runtime_has_started_is_ended(folder, images, tmp_path, monkeyp
     from pipeline.runtime.ort import Opened
 
     ended = []
-    monkeypatch.setattr(Opened, "close", lambda it: ended.append(it), raising=False)
+    monkeypatch.setattr(Opened, "close", lambda _: ended.append(1), raising=False)
     words = ["predict", str(images / "nowhere.png" if fails else images), "--model", str(folder), "--out", str(tmp_path / "t.csv")]
     assert main(words) == int(fails)
     assert len(ended) == 1

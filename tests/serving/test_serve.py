@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 
 import pytest
 
@@ -53,3 +54,23 @@ def test_threads_that_are_asked_for_are_taken(tmp_path, monkeypatch, verb, there
 def test_no_threads_are_refused(tmp_path, capsys, verb):
     assert main([verb, *(["new.png"] if verb == "predict" else []), "--model", str(tmp_path), "--threads", "0"]) == 1
     assert "--threads must be above 0: received 0" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_one_line(folder, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["serve", "--model", str(folder), "--port", port]) == 1
+    assert f"error: port {port} of 127.0.0.1 cannot be opened: choose another with --port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--port", "99999"], ["--port", "-1"], ["--host", "a..b"]])
+def test_an_address_that_is_none_is_one_line(folder, capsys, words):
+    assert main(["serve", "--model", str(folder), *words]) == 1
+    assert "cannot be opened: choose another with --port" in capsys.readouterr().err
+
+
+def test_an_application_that_does_not_start_is_no_fault_of_the_port(folder, capsys, monkeypatch):
+    monkeypatch.setattr("pipeline.serving.batcher.Batcher.__enter__", lambda _: 1 / 0)
+    with pytest.raises(SystemExit):
+        main(["serve", "--model", str(folder), "--port", "0"])
+    assert "cannot be opened" not in capsys.readouterr().err
