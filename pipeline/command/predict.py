@@ -2,15 +2,15 @@
 
 import argparse
 import math
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pipeline.command.serve import add_model
+from pipeline.command.serve import add_model, set_threads
 from pipeline.core.errors import PersonError
 from pipeline.core.progress import track
 from pipeline.core.table import write_csv
@@ -38,13 +38,14 @@ def main(argv: Sequence[str]) -> int:
     from pipeline.serving.predicting import Tally, predictions
     from pipeline.shipping.shipped import open_shipped
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))
-    shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned)
+    set_threads(asked.threads)
     if asked.pictures is not None:
         asked.pictures.mkdir(parents=True, exist_ok=True)
+    shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned)
     pool = {"seconds": asked.decode_seconds, "memory_mb": asked.decode_mb, "workers": asked.workers}
     tally = Tally()
     with (
+        closing(shipped),
         tempfile.TemporaryDirectory(prefix="predict-") as scratch,
         Inputs(asked.paths, Path(scratch), every=asked.every, most=asked.most) as inputs,
     ):
@@ -102,13 +103,12 @@ def _tell(asked: argparse.Namespace, tally: Any, model: str, *, missed: int) -> 
 
 def _budget(asked: argparse.Namespace) -> float | None:
     """Of the command line, or of the run that made the model (`ship.budget_ms`)."""
-    from pipeline.core.artifact import MEASURED, read_json
+    from pipeline.shipping.shipped import measured
 
     if asked.budget_ms is not None:
         return float(asked.budget_ms)
-    path = asked.model / MEASURED
-    found = read_json(path).get("budget_ms") if path.is_file() else None
-    return None if found is None else float(found)
+    found = measured(asked.model).get("budget_ms")
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -132,7 +132,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--decode-seconds", type=float, default=10.0, help="CPU seconds that decoding one file may take (10)")
     add("--decode-mb", type=int, default=1024, help="MB that decoding may take (1024)")
     add("--workers", type=int, default=1, help="processes that decode (1)")
-    add("--threads", type=int, default=1, help="of the runtime (1)")
+    add("--threads", type=int, help="of the runtime (OMP_NUM_THREADS, or 1)")
     asked = parser.parse_args(argv)
     if asked.batch < 1 or asked.every < 1 or asked.most < 0:
         raise PersonError(

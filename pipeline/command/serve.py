@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     """Serve until it is interrupted.
 
     Raises:
-        PersonError: a folder that is not whole, a missing package, a wrong option, or a port that is taken.
+        PersonError: a folder that is not whole, a missing package, a wrong option, a web page as target, or a port that is taken.
     """
     asked = _arguments(argv)
     try:
@@ -29,12 +29,13 @@ def main(argv: Sequence[str]) -> int:
 
         from pipeline.serving.app import Limits, make_app
         from pipeline.serving.batcher import Batcher
+        from pipeline.serving.patience import patient
     except ImportError as error:
         raise PersonError(f"serving needs packages ({error.name} is missing): pip install -e '.[serve]'") from error
     from pipeline.shipping.shipped import open_shipped
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))
-    shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned)
+    set_threads(asked.threads)
+    shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned, threads=True)
     batcher = Batcher(
         shipped, largest=asked.batch, wait=asked.wait_ms / 1000, waiting=asked.waiting,
         pool={"seconds": asked.decode_seconds, "memory_mb": asked.decode_mb, "workers": asked.workers},
@@ -45,12 +46,15 @@ def main(argv: Sequence[str]) -> int:
     config = uvicorn.Config(
         make_app(shipped, batcher, limits), host=asked.host, port=asked.port, log_level="warning", access_log=False,
         limit_concurrency=asked.connections, timeout_keep_alive=5, h11_max_incomplete_event_size=16384, server_header=False,
-        http="h11",
+        http=patient(asked.body_seconds),
     )  # fmt: skip
     server = uvicorn.Server(config)
-    server.run()
-    if not server.started:
-        raise PersonError(f"port {asked.port} of {asked.host} cannot be opened: choose another with  --port")
+    try:
+        server.run()
+    except (SystemExit, OverflowError, UnicodeError) as error:  # uvicorn exits where a port is taken
+        if server.started or server.lifespan.should_exit:  # the latter: the application itself did not start, and has said why
+            raise
+        raise PersonError(f"port {asked.port} of {asked.host} cannot be opened: choose another with  --port") from error
     return 0
 
 
@@ -68,17 +72,18 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--client", type=int, default=16, help="requests of one address at once; one more is answered 503 (16)")
     add("--body-mb", type=float, default=8.0, help="of one request (8)")
     add("--held-mb", type=float, default=64.0, help="of all requests that are in memory (64)")
-    add("--body-seconds", type=float, default=10.0, help="until a request is whole (10)")
+    add("--body-seconds", type=float, default=10.0, help="until the head of a request is whole, and again until its body is (10)")
     add("--answer-seconds", type=float, default=30.0, help="until there is an answer (30)")
     add("--decode-seconds", type=float, default=2.0, help="CPU seconds that decoding one file may take (2)")
     add("--decode-mb", type=int, default=512, help="MB that decoding may take (512)")
     add("--workers", type=int, default=1, help="processes that decode (1)")
-    add("--threads", type=int, default=1, help="of the runtime (1)")
+    add("--threads", type=int, help="of the runtime (OMP_NUM_THREADS, or 1)")
     asked = parser.parse_args(argv)
     for name in ("batch", "waiting", "connections", "client", "body_mb", "held_mb", "body_seconds", "answer_seconds",
                  "decode_seconds", "decode_mb", "workers", "threads"):  # fmt: skip
-        if getattr(asked, name) <= 0:
-            raise PersonError(f"--{name.replace('_', '-')} must be above 0: received {getattr(asked, name)}")
+        value = getattr(asked, name)
+        if value is not None and value <= 0:
+            raise PersonError(f"--{name.replace('_', '-')} must be above 0: received {value}")
     return asked
 
 
@@ -89,3 +94,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("--target", default="", help="which of its targets (the fastest that passed where it was made)")
     add("--public-key", type=Path, metavar="FILE", help="of whoever signed the folder")
     add("--unsigned", action="store_true", help="take a signed folder without a key")
+
+
+def set_threads(asked: int | None) -> None:
+    """Tell the runtimes, before they are loaded, how many threads they may take: what is asked, or the environment says, or 1.
+
+    Raises:
+        PersonError: fewer than one.
+    """
+    if asked is None:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    elif asked < 1:
+        raise PersonError(f"--threads must be above 0: received {asked}")
+    else:
+        os.environ["OMP_NUM_THREADS"] = str(asked)

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from pipeline.images.decoding import Refused
@@ -198,6 +199,8 @@ async def _taken(request: Request, limits: Limits, held: Held) -> AsyncIterator[
                     parts.append(part)
         except TimeoutError as error:
             raise Refusal(408, f"the body was not whole after {limits.body_seconds:g} s") from error
+        except ClientDisconnect as error:  # nobody reads the answer; it is counted, and is no fault of the server
+            raise Refusal(400, "the client went away before its body was whole") from error
         if not size:
             raise Refusal(400, "the body is empty: send the file of an image")
         body = b"".join(parts)

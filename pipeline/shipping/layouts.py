@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.core.artifact import read_json
 from pipeline.core.errors import PersonError
 from pipeline.core.fingerprint import closure, companions, versions
+from pipeline.shipping.shipped import target_part
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LARGEST_BATCH = 64  # images that Triton gathers into one call
@@ -110,10 +111,9 @@ def write_container(folder: Path, targets: Mapping[str, Any], *, name: str, sign
     Raises:
         PersonError: no target of the release can be served without running code of its file.
     """
-    from pipeline.core.parts import build
-
     ran = {entry: facts["target"] for entry, facts in targets.items() if facts["agreement"] is not None}
-    plain = [entry for entry, part in ran.items() if not build(part).runs_code]
+    parts = {entry: target_part(entry, node) for entry, node in ran.items()}
+    plain = [entry for entry, part in parts.items() if not part.runs_code]
     if not plain:
         raise PersonError("no target of this release can be served in a container: ship  target=[onnx]")
     chosen = "onnx" if "onnx" in plain else plain[0]
@@ -123,7 +123,7 @@ def write_container(folder: Path, targets: Mapping[str, Any], *, name: str, sign
     for module in sorted(modules):
         _copy(module, place / "code")
     _, foreign = closure(PACKAGE, [*roots, _module(ran[chosen])])
-    wanted = versions(foreign - HEAVY | _imports_of(build(ran[chosen])))
+    wanted = versions(foreign - HEAVY | _imports_of(parts[chosen]))
     if signed:
         wanted |= _installed(SIGNED)
     (place / "requirements.txt").write_text("".join(f"{entry}=={wanted[entry]}\n" for entry in sorted(wanted)), encoding="utf-8")

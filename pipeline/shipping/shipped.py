@@ -3,8 +3,10 @@
 B batch, H height, W width, C channels, K columns of a decoded prediction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,15 @@ from numpy.typing import NDArray
 from pipeline.core.artifact import MANIFEST, MEASURED, damaged, read_json, sha256
 from pipeline.core.contracts import Loaded
 from pipeline.core.errors import PersonError, near_match
-from pipeline.core.parts import build
+from pipeline.core.parts import build, check_arguments
+from pipeline.core.parts import targets as named_targets
 from pipeline.core.record import Pixels
+from pipeline.images.decode import Decoder
 from pipeline.shipping.bill import BILL, listed_files
 from pipeline.shipping.signing import check_signature
 
 MODEL, TARGETS = "model.json", "targets.json"
+PAGE = "pipeline.target.web"
 OWN = Path("data/ship")  # what this project published itself
 
 
@@ -86,6 +91,10 @@ class Shipped:
             found += self._read(self.loaded.answers(pixels_BHWC[start : start + size]))
         return found
 
+    def close(self) -> None:
+        """End what the runtime has started, such as a browser; most have nothing to end."""
+        getattr(self.loaded, "close", lambda: None)()
+
     def _read(self, outputs: Mapping[str, NDArray[Any]]) -> list[Answer]:
         prediction_BK = np.asarray(outputs["prediction"], dtype=np.float64)
         known = "unknown" in outputs
@@ -134,19 +143,93 @@ def check_whole(folder: Path, key: Path | None = None, *, unsigned: bool = False
     check_signature(folder, key, unsigned=unsigned)
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """A file of a folder.
+def _inside(folder: Path, target: str, name: str) -> Path:
+    """A file of a target's folder.
 
     Raises:
-        PersonError: the name leads elsewhere.
+        PersonError: the names lead elsewhere.
     """
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.parent.resolve()):
-        raise PersonError(f"{folder.parent / TARGETS} names {name!r}, which lies elsewhere: nothing of the folder is used")
+    path = folder / target / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise PersonError(f"{folder / TARGETS} names {path}, which lies elsewhere: nothing of the folder is used")
     return path
 
 
-def open_shipped(folder: Path, *, target: str = "", key: Path | None = None, unsigned: bool = False) -> Shipped:
+def target_part(name: str, node: object) -> Any:
+    """Build what a folder says one of its targets is made by; nothing but a target is built.
+
+    Args:
+        name: of the target.
+        node: its `_target_` and arguments, out of `targets.json`.
+
+    Raises:
+        PersonError: it names a class that is no target, or has arguments that the class does not take.
+    """
+    named = node.get("_target_") if isinstance(node, dict) else None
+    inner = list(named_targets(node))
+    if not isinstance(node, dict) or not isinstance(named, str) or not named.startswith("pipeline.target.") or inner != [named]:
+        raise PersonError(f"the target {name} is made by {inner or node!r}, not by one class of pipeline.target")
+    check_arguments(f"target.{name}", node)
+    module, _, kind = named.rpartition(".")
+    if not hasattr(getattr(import_module(module), kind), "runs_code"):
+        raise PersonError(f"the target {name} is made by {named}, which is no target")
+    return build(node)
+
+
+@contextmanager
+def _understood(folder: Path) -> Iterator[None]:
+    """One line of whatever is wrong with the words of a folder, for its author may be a stranger."""
+    try:
+        yield
+    except PersonError as error:
+        unused = "nothing of the folder is used"
+        raise PersonError(str(error) if unused in str(error) else f"{folder / TARGETS}: {error}: {unused}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        why = f"{TARGETS} or {MODEL} is not what ship writes ({type(error).__name__}: {' '.join(str(error).split())[:80]})"
+        raise PersonError(f"{folder}: {why}: nothing of the folder is used") from error
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """What was measured where the folder was made; {} without. It is not proven, so it decides nothing but speed."""
+    try:
+        found = read_json(folder / MEASURED)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _offered(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of every target that ran and is there: its file, precision and part; and what the model is."""
+    offered: dict[str, Any] = {}
+    with _understood(folder):
+        for name, entry in read_json(folder / TARGETS).items():
+            path = _inside(folder, name, entry["file"]) if entry["file"] else None
+            if entry["agreement"] is not None and path is not None and path.is_file():
+                offered[name] = {"path": path, "precision": entry["precision"], "part": target_part(name, entry["target"])}
+        facts = read_json(folder / MODEL)
+        if not isinstance(facts["labels"], list) or not isinstance(facts["output"]["columns"], list):
+            raise TypeError("labels and output.columns must be lists")
+        Decoder(**facts["decoder"])
+    return offered, facts
+
+
+def _chosen(folder: Path, offered: Mapping[str, Any], target: str) -> str:
+    """The target that is opened; see `open_shipped`."""
+    if not offered:
+        raise PersonError(f"{folder} has no target that runs: choose some with  target=[onnx]  and run  dvc repro ship")
+    if target and target not in offered:
+        raise PersonError(f"there is no target {target!r} in {folder}: {near_match(target, offered)}")
+    plain = [name for name, entry in offered.items() if not entry["part"].runs_code]
+    if not target and not plain:
+        raise PersonError(f"{folder} has only targets whose opening runs code ({', '.join(offered)}): name one with  --target")
+    first = next((name for name in plain if offered[name]["precision"] == "fp32"), plain[0] if plain else "")
+    ships = measured(folder).get("ships")
+    return target or (str(ships) if ships in plain else first)
+
+
+def open_shipped(
+    folder: Path, *, target: str = "", key: Path | None = None, unsigned: bool = False, threads: bool = False
+) -> Shipped:  # fmt: skip
     """Open the model of a folder.
 
     Args:
@@ -155,34 +238,24 @@ def open_shipped(folder: Path, *, target: str = "", key: Path | None = None, uns
             opening runs code (C, torch.export, the web page) is never taken unasked.
         key: public key of whoever signed it.
         unsigned: take a signed folder without a key.
+        threads: whether another thread than this one will ask it, which a browser does not take.
 
     Raises:
-        PersonError: it is not whole, or has no such target (the message names what it has), or to open it is to run code of
-            somebody unknown.
+        PersonError: it is not whole, says what `ship` would not, has no such target (the message names what it has), to open it
+            is to run code of somebody unknown, or it is a web page and other threads will ask it.
     """
     check_whole(folder, key, unsigned=unsigned)
-    targets: dict[str, Any] = read_json(folder / TARGETS)
-    there = {name: entry["file"] and _inside(folder / name, entry["file"]).is_file() for name, entry in targets.items()}
-    ran = [name for name, entry in targets.items() if entry["agreement"] is not None and there[name]]
-    if not ran:
-        raise PersonError(f"{folder} has no target that runs: choose some with  target=[onnx]  and run  dvc repro ship")
-    if target and target not in ran:
-        raise PersonError(f"there is no target {target!r} in {folder}: {near_match(target, ran)}")
-    parts = {name: build(targets[name]["target"]) for name in ran}
-    plain = [name for name in ran if not parts[name].runs_code]
-    if not target and not plain:
-        raise PersonError(f"{folder} has only targets whose opening runs code ({', '.join(ran)}): name one with  --target")
-    measured = read_json(folder / MEASURED) if (folder / MEASURED).is_file() else {}
-    first = next((name for name in plain if targets[name]["precision"] == "fp32"), plain[0] if plain else "")
-    chosen = target or (measured.get("ships") if measured.get("ships") in plain else "") or first
-    if parts[chosen].runs_code and key is None and folder.resolve() != OWN.resolve():
+    offered, facts = _offered(folder)
+    chosen = _chosen(folder, offered, target)
+    path, part = offered[chosen]["path"], offered[chosen]["part"]
+    if part.runs_code and key is None and folder.resolve() != OWN.resolve():
         raise PersonError(
             f"to open the target {chosen} of {folder} is to run code of whoever made it: give their key with  --public-key , or "
             "choose another target"
         )
-    entry, facts = targets[chosen], read_json(folder / MODEL)
-    path = _inside(folder / chosen, entry["file"])
-    part = parts[chosen]
+    if threads and type(part).__module__ == PAGE:
+        served = f"python -m http.server -d {path.parent}"
+        raise PersonError(f"the page answers in a browser: serve its folder with  {served} , or choose another  --target")
     return Shipped(
         folder, chosen, sha256(path), facts, part.load(path), part.largest_batch, labels=[str(name) for name in facts["labels"]],
         columns=[str(name) for name in facts["output"]["columns"]],

@@ -102,6 +102,17 @@ def test_what_is_not_there_is_said(folder, tmp_path, capsys, monkeypatch, word, 
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_the_runtime_has_started_is_ended(folder, images, tmp_path, monkeypatch, fails):
+    from pipeline.runtime.ort import Opened
+
+    ended = []
+    monkeypatch.setattr(Opened, "close", lambda _: ended.append(1), raising=False)
+    words = ["predict", str(images / "nowhere.png" if fails else images), "--model", str(folder), "--out", str(tmp_path / "t.csv")]
+    assert main(words) == int(fails)
+    assert len(ended) == 1
+
+
 def test_an_unknown_target_names_the_near_one(folder, images, capsys):
     assert main(["predict", str(images), "--model", str(folder), "--target", "onn"]) == 1
     assert "onnx" in capsys.readouterr().err

@@ -72,6 +72,14 @@ def reseal(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest, sort_keys=True, indent=2) + "\n")
 
 
+def reseal_all(folder: Path) -> None:
+    """And where a file went, forget it."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = {name: digest for name, digest in manifest["files"].items() if (folder / name).is_file()}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    reseal(folder)
+
+
 def rebill(folder: Path) -> None:
     """And the bill of materials."""
     from pipeline.core.artifact import sha256
@@ -135,6 +143,90 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(released, tmp_path):
     reseal(copy)
     with pytest.raises(PersonError, match="lies elsewhere"):
         open_shipped(copy)
+
+
+def unsigned_copy(released: Path, place: Path) -> Path:
+    """What a stranger sends: unsigned, and whole by its own manifest."""
+    copy = place / "copy"
+    shutil.copytree(released, copy)
+    (copy / "model.sig").unlink()
+    return copy
+
+
+def rewrite(path: Path, change) -> None:
+    """A JSON file otherwise: where the change returns something that is the whole file."""
+    said = json.loads(path.read_text())
+    new = change(said)
+    path.write_text(json.dumps(said if new is None else new))
+
+
+FOREIGN = {
+    "a model from the network": {"_target_": "pipeline.model.timm.Timm", "weights": "hub"},
+    "a library's class": {"_target_": "torch.optim.SGD", "params": []},
+    "another class of a target's file": {"_target_": "pipeline.target.fmu.Opened", "path": "/tmp/any.fmu"},
+    "no such file": {"_target_": "pipeline.target.nothing.Nothing"},
+    "no such class": {"_target_": "pipeline.target.onnx.Nothing"},
+    "an unknown argument": {"_target_": "pipeline.target.onnx.OnnxRuntime", "weights": "hub"},
+    "an argument of another type": {"_target_": "pipeline.target.onnx.OnnxRuntime", "source": 3},
+    "a class inside": {"_target_": "pipeline.target.onnx.OnnxRuntime", "source": {"_target_": "pipeline.model.timm.Timm"}},
+    "no class": {"source": "export"},
+    "a class that is a number": {"_target_": 3},
+    "a list": ["pipeline.target.onnx.OnnxRuntime"],
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("which", ["onnx", "torch_export"])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_no_class_but_a_target_is_built_whichever_is_asked(released, tmp_path, monkeypatch, kind, which):
+    copy = unsigned_copy(released, tmp_path)
+    rewrite(copy / "targets.json", lambda said: said[which].update(target=FOREIGN[kind]))
+    (copy / "bom.cdx.json").unlink()
+    reseal_all(copy)
+    built = []
+    monkeypatch.setattr("pipeline.shipping.shipped.build", built.append)
+    with pytest.raises(PersonError, match="nothing of the folder is used"):
+        open_shipped(copy, target="onnx")
+    assert FOREIGN[kind] not in built
+
+
+WORDS = {
+    "targets are a list": ("targets.json", lambda said: []),
+    "a target is a word": ("targets.json", lambda said: said.update(onnx="model.onnx")),
+    "a target without a file": ("targets.json", lambda said: said["onnx"].pop("file") and None),
+    "a file that is a number": ("targets.json", lambda said: said["onnx"].update(file=3)),
+    "a target elsewhere": ("targets.json", lambda said: said.update({"../secret": said.pop("onnx")})),
+    "a model that is a list": ("model.json", lambda said: []),
+    "a model without labels": ("model.json", lambda said: said.pop("labels") and None),
+    "labels that are a number": ("model.json", lambda said: said.update(labels=3)),
+    "columns that are a word": ("model.json", lambda said: said["output"].update(columns="ab")),
+    "a decoder of other words": ("model.json", lambda said: said.update(decoder={"side": 3})),
+    "a decoder of no channels": ("model.json", lambda said: said["decoder"].update(channels=0)),
+}
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_words_that_ship_does_not_write_are_one_line(released, tmp_path, kind):
+    copy = unsigned_copy(released, tmp_path)
+    shutil.copytree(copy / "onnx", tmp_path / "secret")  # a folder that the file may not lead to
+    name, change = WORDS[kind]
+    rewrite(copy / name, change)
+    (copy / "bom.cdx.json").unlink()
+    reseal_all(copy)
+    with pytest.raises(PersonError, match="nothing of the folder is used"):
+        open_shipped(copy)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", "{", '{"ships": ["onnx"], "budget_ms": "soon"}'])
+def test_times_that_are_none_are_left_out(released, tmp_path, text):
+    from argparse import Namespace
+
+    from pipeline.command.predict import _budget
+
+    copy = unsigned_copy(released, tmp_path)
+    (copy / "timings.json").write_text(text)
+    assert open_shipped(copy).target == "onnx"
+    assert _budget(Namespace(model=copy, budget_ms=None)) is None
 
 
 def test_the_bill_of_materials_is_valid_cyclonedx(released):

@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import os
+import re
 import socket
 import statistics
 import subprocess
@@ -37,7 +39,7 @@ def server(folder, tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "pipeline", "serve", "--model", str(folder), "--port", str(port), "--body-mb", "1", "--held-mb", "16",
-             "--body-seconds", "2", "--waiting", "64"]
+             "--body-seconds", "2", "--waiting", "64", "--connections", "100"]
     root = str(shipped.toy.PROJECT)
     log = (tmp_path_factory.mktemp("log") / "server.log").open("w+")
     process = subprocess.Popen(words, cwd=root, stdout=log, stderr=subprocess.STDOUT)
@@ -136,13 +138,67 @@ def test_no_path_leads_to_a_file(server, path):
 
 
 def test_a_slow_body_is_ended(server):
-    url, _ = server
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as slow:
+    with socket.create_connection(place(server[0]), timeout=20) as slow:
         slow.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc")
         began = time.monotonic()
         assert b" 408 " in slow.recv(4096)
         assert time.monotonic() - began < 6
+
+
+def place(url):
+    host, port = url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+REFUSED = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: text/html\r\nContent-Length: 100000\r\n\r\n"
+ANSWERED = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "more"),
+    [(b"", b""), (b"GET /health HTTP/1.1\r\nHost: ", b"x"), (ANSWERED, b"G"), (REFUSED, b"x")],
+    ids=["silent", "half a head", "half a second head", "a body after its refusal"],
+)
+def test_connections_that_ask_nothing_do_not_keep_others_out(server, said, more):
+    """More than the server takes at once, in silence or a byte at a time."""
+    url, _ = server
+    opened = [socket.create_connection(place(url), timeout=20) for _ in range(99 if said.startswith((ANSWERED, REFUSED)) else 110)]
+    try:
+        for one in opened:
+            one.sendall(said)
+        until = time.monotonic() + 4  # shorter than the 5 s that uvicorn waits after an answer
+        while time.monotonic() < until:
+            for one in opened if more else []:
+                with contextlib.suppress(OSError):
+                    one.sendall(more)
+            time.sleep(0.25)
+        assert httpx.get(f"{url}/health").status_code == 200
+        for one in opened:  # a read that ends, and no TimeoutError
+            one.settimeout(1)
+            with contextlib.suppress(ConnectionResetError):
+                while one.recv(4096):
+                    pass
+    finally:
+        for one in opened:
+            one.close()
+
+
+def test_a_client_that_goes_away_is_counted_as_its_own_fault(server):
+    """The server's log is looked at when it ends: no traceback."""
+    url, _ = server
+
+    def bad():
+        return float((re.search(r'requests_total{status="400"} (\S+)', httpx.get(f"{url}/metrics").text) or [0, 0])[1])
+
+    before = bad()
+    with socket.create_connection(place(url), timeout=20) as gone:
+        gone.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000\r\n\r\nabc")
+        time.sleep(0.3)
+    for _ in range(100):
+        if bad() == before + 1:
+            return
+        time.sleep(0.1)
+    raise AssertionError(bad())
 
 
 def test_openapi_metrics_and_the_model_say_what_they_are(server, folder):
