@@ -3,13 +3,12 @@
 import argparse
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.command.serve import add_model
+from pipeline.command.serve import add_model, set_threads
 from pipeline.core import ledger
 from pipeline.core.artifact import MANIFEST, read_json
 from pipeline.core.config import compose
@@ -48,13 +47,14 @@ def main(argv: Sequence[str]) -> int:
     from pipeline.loop import page
     from pipeline.shipping.shipped import open_shipped
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(asked.threads))
+    set_threads(asked.threads)
     shipped = open_shipped(asked.model, target=asked.target, key=asked.public_key, unsigned=asked.unsigned)
     meter = Meter("simulate", total=STEPS)
     try:
         outcome = plant.run(_material(root, asked, shipped, meter))
     finally:
         meter.close()
+        shipped.close()
     model = {"model": str(shipped.folder), "target": shipped.target, "SHA-256": shipped.digest[:12]}
     shown = page.write(outcome, asked.out, model)
     print(f"{outcome.summary}")
@@ -122,7 +122,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("overrides", nargs="*", metavar="key=value", help="of that file")
     add_model(parser)
     add("--out", type=Path, default=Path(".run/simulate"), metavar="FOLDER", help="page, table and pictures (.run/simulate)")
-    add("--threads", type=int, default=1, help="of the runtime (1)")
+    add("--threads", type=int, help="of the runtime (OMP_NUM_THREADS, or 1)")
     asked = parser.parse_intermixed_args(argv)
     wrong = next((word for word in asked.overrides if "=" not in word), "")
     if wrong:
