@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pipeline.core.artifact import read_json, write_json
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Pixels
+from pipeline.runtime.stored import stored_precision
 from pipeline.shipping.attempt import JOB
 
 PATIENCE = 900.0  # seconds for a build, for opening the file, and for each answer
@@ -43,7 +44,7 @@ class Trial:
     Attributes:
         name: of the option.
         state: RAN, RECIPE, MISSING or FAILED.
-        precision: fp32, fp16 or int8.
+        precision: fp32, fp16, bf16 or int8.
         why: one line, where it did not run.
         file: its main file, relative to its folder.
         size: of all its files, bytes.
@@ -107,14 +108,24 @@ def attempt(name: str, part: dict[str, Any], out: Path, bench: Bench) -> Trial:
         np.save(folder / "samples.npy", bench.samples_NHWC)
         job = {"target": part, "out": str(out), "made": bench.made, "samples": str(folder / "samples.npy")}
         write_json(folder / JOB, job)
-        done = _process("build", folder)
-        if done.returncode:
-            return _gone(trial, out, done.returncode, done.stderr)
         try:
+            trial.precision = _precision(target, bench.made)
+            done = _process("build", folder)
+            if done.returncode:
+                return _gone(trial, out, done.returncode, done.stderr)
             return _tried(target, trial, folder, out=out, bench=bench)
         except (Ended, PersonError, OSError, subprocess.SubprocessError) as error:
             trial.answers, trial.seconds, trial.memory = {}, {}, {}
             return _gone(trial, out, 1, " ".join(str(error).split()))
+
+
+def _precision(target: Any, made: Mapping[str, Any]) -> str:
+    """What the target says; of the compressed file, what the file says, unless it is fp32 and so was made smaller otherwise."""
+    declared: str = target.precision
+    if getattr(target, "source", "") != "compress" or not made["int8"]:
+        return declared
+    stored = stored_precision(Path(made["int8"]))
+    return declared if stored == "fp32" else stored
 
 
 def _tried(target: Any, trial: Trial, folder: Path, *, out: Path, bench: Bench) -> Trial:

@@ -106,3 +106,12 @@ def test_a_broken_pipe_hides_no_error_and_leaves_nothing_open(tmp_path, monkeypa
     assert runner._process.stdin.closed
     assert runner._process.stdout.closed
     assert runner._errors.closed
+
+
+def test_a_compressed_file_that_is_broken_is_a_line_with_the_reason(tmp_path, monkeypatch):
+    planted(monkeypatch, "")
+    (tmp_path / "small.onnx").write_bytes(b"\xff" * 50)
+    bench = Bench(**{**vars(BENCH), "made": {"onnx": "", "int8": str(tmp_path / "small.onnx")}})
+    found = attempt("onnx_int8", toy.option("target", "onnx_int8"), tmp_path / "it", bench)
+    assert (found.state, found.why) == (FAILED, "small.onnx is no ONNX file, or a broken one")
+    assert not (tmp_path / "it").exists()
