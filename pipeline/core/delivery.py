@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 ANSWERS = ("prediction", "unknown_score", "unknown")  # outputs of `Made.network`, in order
-SOURCES = {"export": "fp32", "compress": "int8"}  # files that a target may be made from, and the precision of their weights
+SOURCES = {"export": "fp32", "compress": "int8"}  # files that a target may be made from, and what is expected of their weights
 
 
 def precision_of(source: str) -> str:
-    """Precision of the weights of what a target is made from.
+    """Precision expected of what a target is made from; `pipeline.runtime.stored` asks a compressed file for its own.
 
     Raises:
         PersonError: an unknown source.
@@ -115,8 +115,8 @@ class Target(Protocol):
     """A runtime that the model is written for, beside the exporter's own.
 
     Attributes:
-        precision: of the weights: fp32, fp16 or int8. One in fp32 must answer as the trained model does; another may cost
-            accuracy, which is measured.
+        precision: of the weights: fp32, fp16, bf16 or int8. One in fp32 must answer as the trained model does; another may cost
+            accuracy, which is measured. Of a target made from the compressed file, that file has the last word.
         needs: packages that must import: as pip names each, and as Python does. One that is missing is a line in the table.
         largest_batch: images that one call takes; None for any number.
         runs: whether this machine can run it; a recipe that only another machine can run is written and marked so.

@@ -10,9 +10,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -21,13 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.artifact import read_json, write_json
+from pipeline.core.errors import PersonError
 from pipeline.core.record import Pixels
+from pipeline.runtime.stored import stored_precision
 from pipeline.shipping.attempt import JOB
 
-PATIENCE = 900.0  # seconds for a build
+PATIENCE = 900.0  # seconds for a build, for opening the file, and for each answer
 PATIENCE_TIMED = 10.0  # seconds for the times of one batch size; fewer calls are made when they would take longer
 RAN, RECIPE, MISSING, FAILED = "ran here", "recipe only", "not installed", "cannot"
 Eager = Callable[[Pixels], object]
+
+
+class Ended(RuntimeError):  # noqa: N818 - what a person reads is what became of the process
+    """The process of a target ended, or was ended because it took too long, instead of answering."""
 
 
 @dataclass
@@ -37,14 +44,14 @@ class Trial:
     Attributes:
         name: of the option.
         state: RAN, RECIPE, MISSING or FAILED.
-        precision: fp32, fp16 or int8.
+        precision: fp32, fp16, bf16 or int8.
         why: one line, where it did not run.
         file: its main file, relative to its folder.
         size: of all its files, bytes.
         answers: batch size -> outputs by name, of all samples.
         seconds: batch size -> its seconds beside the eager model's, call by call in turn.
         memory: batch size -> bytes that opening it and calls up to that size took, at their peak.
-    footprint: what it takes on the target, bytes, where that can be said without running it.
+        footprint: what it takes on the target, bytes, where that can be said without running it.
         runs_code: whether to open its file is to run code; such a one is taken by name alone.
     """
 
@@ -101,27 +108,50 @@ def attempt(name: str, part: dict[str, Any], out: Path, bench: Bench) -> Trial:
         np.save(folder / "samples.npy", bench.samples_NHWC)
         job = {"target": part, "out": str(out), "made": bench.made, "samples": str(folder / "samples.npy")}
         write_json(folder / JOB, job)
-        done = _process("build", folder)
-        if done.returncode:
-            return _gone(trial, out, done.returncode, done.stderr)
-        trial.file = read_json(folder / "built.json")["file"]
-        trial.size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-        if not target.runs:
-            return trial
-        write_json(folder / JOB, {**job, "file": trial.file})
-        with ExitStack() as stack:
-            runner = stack.enter_context(Runner(folder))
-            if not runner.ready:
-                return _gone(trial, out, runner.code, runner.said)
-            for size in sorted(bench.timed):
-                trial.seconds[size] = _timed(runner, bench, size)
-                trial.memory[size] = int(runner.ask({"do": "memory"})["bytes"])
-            for size in bench.batches:
-                runner.ask({"do": "answer", "batch": size})
-                with np.load(folder / "answers.npz") as found:
-                    trial.answers[size] = dict(found)
-        if hasattr(target, "footprint"):
-            trial.footprint = target.footprint(out / trial.file)
+        try:
+            trial.precision = _precision(target, bench.made)
+            done = _process("build", folder)
+            if done.returncode:
+                return _gone(trial, out, done.returncode, done.stderr)
+            return _tried(target, trial, folder, out=out, bench=bench)
+        except (Ended, PersonError, OSError, subprocess.SubprocessError) as error:
+            trial.answers, trial.seconds, trial.memory = {}, {}, {}
+            return _gone(trial, out, 1, " ".join(str(error).split()))
+
+
+def _precision(target: Any, made: Mapping[str, Any]) -> str:
+    """What the target says; of the compressed file, what the file says, unless it is fp32 and so was made smaller otherwise."""
+    declared: str = target.precision
+    if getattr(target, "source", "") != "compress" or not made["int8"]:
+        return declared
+    stored = stored_precision(Path(made["int8"]))
+    return declared if stored == "fp32" else stored
+
+
+def _tried(target: Any, trial: Trial, folder: Path, *, out: Path, bench: Bench) -> Trial:
+    """What was built, opened and asked.
+
+    Raises:
+        Ended: the process did not answer.
+        PersonError, OSError, subprocess.SubprocessError: what it answered, or what it takes, cannot be had.
+    """
+    trial.file = read_json(folder / "built.json")["file"]
+    trial.size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    if not target.runs:
+        return trial
+    write_json(folder / JOB, {**read_json(folder / JOB), "file": trial.file})
+    with Runner(folder, patience=PATIENCE) as runner:
+        if not runner.ready:
+            return _gone(trial, out, runner.code, runner.said)
+        for size in sorted(bench.timed):
+            trial.seconds[size] = _timed(runner, bench, size)
+            trial.memory[size] = int(runner.ask({"do": "memory"})["bytes"])
+        for size in bench.batches:
+            runner.ask({"do": "answer", "batch": size})
+            with np.load(folder / "answers.npz") as found:
+                trial.answers[size] = dict(found)
+    if hasattr(target, "footprint"):
+        trial.footprint = target.footprint(out / trial.file)
     return trial
 
 
@@ -164,53 +194,91 @@ def _process(verb: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 class Runner:
-    """The process that has the target open."""
+    """The process that has the target open.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ready, self.code, self.said = False, 0, ""
+    Args:
+        folder: that holds its job.
+        patience: seconds for opening the file and for each answer, after which the process is ended; None for any time.
+    """
+
+    def __init__(self, folder: Path, *, patience: float | None = None) -> None:
+        self.folder, self.patience = folder, patience
+        self.ready, self.late, self.code, self.said = False, False, 0, ""
 
     def __enter__(self) -> Self:
         self._errors = (self.folder / "errors").open("w+", encoding="utf-8")
-        self._process = subprocess.Popen(_words("run", self.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=self._errors, text=True, env=_environment())  # fmt: skip
-        assert self._process.stdout is not None
-        self.ready = bool(self._process.stdout.readline())
+        try:
+            self._process = subprocess.Popen(_words("run", self.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                             stderr=self._errors, text=True, env=_environment())  # fmt: skip
+        except OSError:
+            self._errors.close()
+            raise
+        self.ready = bool(self._line())
         if not self.ready:
-            self.code = self._process.wait()
-            self.said = (self.folder / "errors").read_text(encoding="utf-8", errors="replace")
+            self.code, self.said = self._left(), self._told()
         return self
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """One answer.
 
         Raises:
-            RuntimeError: the process ended instead.
+            Ended: the process ended instead, took too long, or said something else.
         """
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
-            line = self._process.stdout.readline()
+            line = self._line()
         except BrokenPipeError:
             line = ""
         if not line:
-            self.code = self._process.wait()
-            told = (self.folder / "errors").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise RuntimeError(f"its process ended with {self.code}: {told[-1][:200] if told else 'no word'}")
-        answer: dict[str, Any] = json.loads(line)
+            self.code = self._left()
+            told = self._told().strip().splitlines()
+            why = told[-1][:200] if told else "no word"
+            raise Ended(why if self.late else f"its process ended with {self.code}: {why}")
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise Ended(f"its process said {line.strip()[:100]!r}, which is no answer") from error
         return answer
+
+    def _line(self) -> str:
+        """What it says next; "" where it ended, or was ended after `patience`."""
+        assert self._process.stdout is not None
+        if self.patience is None:
+            return self._process.stdout.readline()
+        timer = threading.Timer(self.patience, self._end)
+        timer.start()
+        try:
+            return self._process.stdout.readline()
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def _end(self) -> None:
+        self.late = True
+        self._process.kill()
+
+    def _left(self) -> int:
+        """Its exit code, once it has ended; it is ended where it does not end by itself."""
+        try:
+            return self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _told(self) -> str:
+        """What it wrote on standard error, or that it took too long."""
+        if self.late:
+            return f"it took longer than {self.patience:g} s"
+        return (self.folder / "errors").read_text(encoding="utf-8", errors="replace")
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        with suppress(BrokenPipeError):  # a question that it never read
+            self._process.stdin.close()
+        self._left()
         self._process.stdout.close()
         self._errors.close()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.core.delivery import Made, precision_of
 from pipeline.core.errors import PersonError
+from pipeline.runtime.stored import stored_precision
 
 SCRIPT = """#!/bin/sh
 # Builds model.engine for the GPU of this machine, and times it. Takes TensorRT 10 (its trtexec on the PATH).
@@ -26,7 +27,7 @@ class TensorRt:
     """`model.onnx` and `build.sh`.
 
     Args:
-        source: export (fp32, or fp16 with `half`) or compress (8-bit integers).
+        source: export (fp32, or fp16 with `half`) or compress (8-bit integers, or the 16 bits that its compressor wrote).
         half: let the engine compute in 16 bits.
         batch: images that one call may take.
 
@@ -52,8 +53,10 @@ class TensorRt:
         Raises:
             PersonError: nothing was compressed.
         """
-        shutil.copyfile(made.file(self.source), directory / "model.onnx")
-        flags = (" --fp16" if self.half else "") + (" --int8" if self.source == "compress" else "")
+        source = made.file(self.source)
+        shutil.copyfile(source, directory / "model.onnx")
+        scaled = self.source == "compress" and stored_precision(source) == "int8"
+        flags = (" --fp16" if self.half else "") + (" --int8" if scaled else "")
         shape = "x".join(str(side) for side in made.example_BHWC.shape[1:])
         text = SCRIPT.format(shape=shape, batch=self.batch, middle=max(1, self.batch // 4), flags=flags)
         path = directory / "build.sh"

@@ -1,13 +1,16 @@
 """The stage ship: what it publishes, independence of the order of the targets, and what it refuses."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from pipeline.core.artifact import read_json
 from pipeline.core.errors import PersonError
+from pipeline.core.parts import build
 from pipeline.core.section import read_section
+from pipeline.shipping import trial as trying
 from pipeline.shipping.judge import Judged, choose, judge
 from pipeline.shipping.trial import RAN, Trial
 from pipeline.stages import ship
@@ -72,6 +75,41 @@ def test_without_onnx_the_targets_that_read_the_network_ship(world, tmp_path):
     assert facts["onnx"]["why"] == "nothing was exported: choose exporter=onnx"
     assert read_json(tmp_path / "out/model.json")["labels"] == ["bar", "disc"]
     assert "This network was taken by torch_export." in read_section(tmp_path / "out").text
+
+
+def test_a_target_that_fails_while_it_answers_disturbs_no_other(world, tmp_path, monkeypatch):
+    folders, inputs = world
+    words = trying._words
+    fails = "import sys; print('{}', flush=True); sys.stdin.readline(); sys.exit('Fatal: illegal instruction')"
+
+    def planted(verb, folder):
+        failing = verb == "run" and "torch_export" in read_json(folder / "job.json")["target"]["_target_"]
+        return [sys.executable, "-c", fails] if failing else words(verb, folder)
+
+    monkeypatch.setattr(trying, "_words", planted)
+    ship.run(config(folders, "torch_export", "onnx"), tmp_path, **inputs)
+    facts = read_json(tmp_path / "targets.json")
+    assert (facts["torch_export"]["state"], facts["torch_export"]["agreement"]) == ("cannot", None)
+    assert facts["torch_export"]["why"] == "its process ended with 1: Fatal: illegal instruction"
+    assert not (tmp_path / "torch_export").exists()
+    assert (facts["onnx"]["state"], facts["onnx"]["flips"]) == ("ran here", 0)
+    assert "torch_export: its process ended with 1: Fatal: illegal instruction." in read_section(tmp_path).text
+
+
+@pytest.mark.parametrize(("compressor", "precision"), [("fp16", "fp16"), ("bf16", "bf16"), ("int8", "int8")])
+def test_a_compressed_file_is_called_and_built_as_what_it_is(world, tmp_path, compressor, precision):
+    folders, inputs = world
+    (tmp_path / "compress").mkdir()
+    (tmp_path / "out").mkdir()
+    rows = np.zeros((4, 16, 16, 1), np.uint8)
+    build(toy.option("compressor", compressor))(inputs["export"] / "model.onnx", [rows], tmp_path / "compress")
+    cfg = config(folders, "onnx", "onnx_int8", "tensorrt", max_drop=1.0)
+    cfg["target"]["tensorrt"]["source"] = "compress"
+    ship.run(cfg, tmp_path / "out", **{**inputs, "compress": tmp_path / "compress"})
+    facts = read_json(tmp_path / "out/targets.json")
+    assert {name: entry["precision"] for name, entry in facts.items()} == {"onnx": "fp32", "onnx_int8": precision, "tensorrt": precision}
+    assert facts["onnx_int8"]["state"] == "ran here", "what is lost in fewer bits is measured, and not refused"
+    assert (" --int8" in (tmp_path / "out/tensorrt/build.sh").read_text()) == (precision == "int8")
 
 
 def test_nothing_to_ship_is_an_empty_valid_artifact(world, tmp_path):
