@@ -7,7 +7,7 @@ policy, seed and code name the folder in which it is kept. With or without what 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from pipeline.core.artifact import read_json, write_json
 from pipeline.core.contracts import Transform
 from pipeline.core.epoch import drawing
-from pipeline.core.record import Pixels, Sample
+from pipeline.core.record import Box, Pixels, Sample
+from pipeline.core.shard_files import checksum, is_whole, settled
 from pipeline.core.shard_rows import ROWS
 from pipeline.core.shards import FOLDER, ORDER, Kept, link
 from pipeline.core.store import Samples, open_samples, shard_names
 from pipeline.images.decode import sample_id
 
 ATTEMPTS = 8  # draws for one copy before it is given up as a repetition
-DRAWS, FEATURES = "draws.json", "features.npy"
+DRAWS, FEATURES, SUMS = "draws.json", "features.npy", "sums.json"
 LOOKED = "looked"  # see pipeline.augmentation.looked
 
 
@@ -35,37 +36,70 @@ class Memory:
 
     Attributes:
         samples: the augmented samples of that run, or None.
-        draws: key of a draw -> id of the image that it gave, those that were refused included.
+        draws: key of a draw -> id of the image that it gave, those that were refused included, with the hash of what moved with
+            it, if anything did.
         features: (N, D) of the samples, or (0, 0).
         shards: name -> file.
+        sums: name of a shard -> XXH3-64 of its file.
     """
 
     samples: Samples | None = None
     draws: dict[str, str] = field(default_factory=dict, repr=False)
     features: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32), repr=False)
     shards: dict[str, Path] = field(default_factory=dict, repr=False)
+    sums: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def place(self, identity: str) -> int | None:
-        """Where a sample lies, or None."""
-        return None if self.samples is None else self.samples.index.get(identity)
+    def place(self, drawn: str) -> int | None:
+        """Where what a draw gave lies, or None; of several that gave equal pixels, one's mask, boxes and keypoints lie there."""
+        place = None if self.samples is None else self.samples.index.get(drawn.partition(":")[0])
+        return place if self.samples is None or place is None or drawn == _said(self.samples, place) else None
+
+
+class Sums:
+    """Notes the checksum of every shard that is written."""
+
+    def __init__(self, sums: dict[str, int]) -> None:
+        self.sums = dict(sums)
+
+    def pixels(self, images_BHWC: Pixels) -> None:
+        """Not looked at."""
+
+    def shard(self, name: str, checksum: int) -> None:
+        """XXH3-64 of a shard's file."""
+        self.sums[name] = checksum
 
 
 def remember(items: Path | None, settings: Any) -> Memory:
-    """What is kept in `items` under these settings; nothing where it was made with others."""
+    """What is kept in `items` under these settings; nothing where it was made with others, or is damaged."""
     folder = _folder(items, settings)
-    if folder is None or not (folder / DRAWS).is_file():
+    if folder is None or not (folder / SUMS).is_file():
         return Memory()
-    features = np.load(folder / FEATURES) if (folder / FEATURES).is_file() else np.zeros((0, 0), np.float32)
+    try:
+        told = read_json(folder / SUMS)
+        if not all(is_whole(folder / name, *said) for name, said in told.items()):
+            return Memory()
+    except (OSError, ValueError, TypeError, AttributeError):  # a file is gone, or the list itself is damaged
+        return Memory()
+    features = np.load(folder / FEATURES) if FEATURES in told else np.zeros((0, 0), np.float32)
     shards = {name: folder / FOLDER / name for name in shard_names(folder)}
-    return Memory(open_samples(folder), read_json(folder / DRAWS), features, shards)
+    sums = {name: int(told[f"{FOLDER}/{name}"][0]) for name in shards}
+    return Memory(open_samples(folder), read_json(folder / DRAWS), features, shards, sums)
 
 
-def keep(items: Path | None, settings: Any, out: Path, draws: dict[str, str]) -> None:
-    """Keep the samples of `out` for the next run, in place of whatever was kept before."""
+def keep(items: Path | None, settings: Any, made: Samples, draws: dict[str, str], *, sums: dict[str, int]) -> None:
+    """Keep the samples that were made for the next run, in place of whatever was kept before.
+
+    Args:
+        items: where.
+        settings: whatever decides what a draw gives, as JSON.
+        made: the samples.
+        draws: see `Memory`.
+        sums: XXH3-64 of each shard.
+    """
     folder = _folder(items, settings)
     if items is None or folder is None:
         return
-    partial = items / "new.partial"
+    partial, out = items / "new.partial", made.directory
     shutil.rmtree(partial, ignore_errors=True)
     (partial / FOLDER).mkdir(parents=True)
     for name in shard_names(out):
@@ -74,6 +108,9 @@ def keep(items: Path | None, settings: Any, out: Path, draws: dict[str, str]) ->
         if (out / name).is_file():
             link(out / name, partial / name)
     write_json(partial / DRAWS, draws)
+    known = {f"{FOLDER}/{name}": sums[name] for name in shard_names(out)}
+    others = {path.name: checksum(path) for path in partial.iterdir() if path.is_file()}
+    write_json(partial / SUMS, {name: [total, settled(partial / name)] for name, total in (known | others).items()})
     for old in items.iterdir():
         if old != partial and old.name != LOOKED:
             shutil.rmtree(old)
@@ -129,13 +166,14 @@ class Drawing:
         seen: dict[str, str] = {}
         for attempt in range(ATTEMPTS):
             name = f"{key}:{attempt}"
-            identity = self.memory.draws.get(name)
-            if identity is None:
+            drawn = self.memory.draws.get(name)
+            if drawn is None:
                 return None
-            seen[name] = identity
+            seen[name] = drawn
+            identity = drawn.partition(":")[0]
             if identity in self.taken:
                 continue
-            place = self.memory.place(identity)
+            place = self.memory.place(drawn)
             if place is None:
                 return None
             self.draws |= seen
@@ -153,7 +191,8 @@ class Drawing:
         for attempt in range(ATTEMPTS):
             made = self.policy.whole(parent, rng)
             identity = sample_id(made.pixels_HWC)
-            self.draws[f"{key}:{attempt}"] = identity
+            moved = _moved(b"" if made.mask_HW is None else made.mask_HW.tobytes(), made.boxes, made.keypoints)
+            self.draws[f"{key}:{attempt}"] = f"{identity}:{moved}" if moved else identity
             if identity not in self.taken:
                 self.taken.add(identity)
                 return _of(made, identity, copy, parent=parent.id)
@@ -194,7 +233,16 @@ class _Facts:
 
 def _annotations(samples: Samples, position: int) -> str:
     """Hash of what moves with the image, "" for none."""
-    mask, boxes, points = samples.mask_bytes(position), samples.boxes(position), samples.keypoints(position)
+    return _moved(samples.mask_bytes(position), samples.boxes(position), samples.keypoints(position))
+
+
+def _said(samples: Samples, position: int) -> str:
+    """A sample as `Memory.draws` names it."""
+    moved = _annotations(samples, position)
+    return f"{samples.ids[position]}:{moved}" if moved else samples.ids[position]
+
+
+def _moved(mask: bytes | memoryview, boxes: Sequence[Box], points: Sequence[tuple[float, float]]) -> str:
     if not (len(mask) or boxes or points):
         return ""
     total = hashlib.sha256(json.dumps([boxes, points]).encode())

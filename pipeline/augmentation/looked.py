@@ -21,6 +21,7 @@ from pipeline.core.epoch import drawing, order
 from pipeline.core.keyed import generator
 from pipeline.core.record import Pixels, Sample
 from pipeline.core.section import Picture
+from pipeline.core.shard_files import checksum
 from pipeline.images.decode import sample_id
 
 SHOWN, DRAWS = 6, 5  # rows of the sheet, and draws beside each original
@@ -52,20 +53,29 @@ class Looks:
         """
         key = hashlib.sha256(json.dumps([self.settings, said], sort_keys=True).encode()).hexdigest()
         folder = None if self.items is None else self.items / LOOKED / name
-        if folder is not None and (folder / TOLD).is_file():
-            kept = read_json(folder / TOLD)
-            if kept["key"] == key and all((folder / file).is_file() for file in kept["files"]):
-                for file in kept["files"]:
-                    shutil.copyfile(folder / file, out / file)
-                return kept["told"]
+        kept = None if folder is None else _kept(folder, key)
+        if folder is not None and kept is not None:
+            for file in kept["files"]:
+                shutil.copyfile(folder / file, out / file)
+            return kept["told"]
         told, files = make()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             for file in files:
                 shutil.copyfile(out / file, folder / file)
-            write_json(folder / TOLD, {"key": key, "told": told, "files": list(files)})
+            write_json(folder / TOLD, {"key": key, "told": told, "files": {file: checksum(folder / file) for file in files}})
         return told
+
+
+def _kept(folder: Path, key: str) -> Any | None:
+    """What was told under this key; None for nothing, or where it or one of its files is damaged."""
+    try:
+        kept = read_json(folder / TOLD)
+        whole = kept["key"] == key and all(checksum(folder / file) == total for file, total in kept["files"].items())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return kept if whole else None
 
 
 def passes(policy: Transform, probe: Pixels, *, seed: int) -> list[Epoch]:

@@ -96,20 +96,25 @@ def values_of(found: pa.ChunkedArray) -> NDArray[Any]:
         raise ValueError(f"expected text or numbers and none missing, received {found.type} with {found.null_count} missing")
     if text:
         seen: dict[bytes, str] = {}
-        texts = [text for chunk in found.chunks for text in _texts(chunk, seen)]
+        texts = [text for chunk in _joined(found) for text in _texts(chunk, seen)]
         objects = np.empty(len(texts), dtype=object)
         objects[:] = texts
         return objects
     kind = np.dtype(found.type.to_pandas_dtype())
-    chunks = [chunk for chunk in found.chunks if len(chunk)]
-    parts = [np.frombuffer(chunk.buffers()[1], kind, len(chunk), chunk.offset * kind.itemsize) for chunk in chunks]
+    parts = [np.frombuffer(chunk.buffers()[1], kind, len(chunk), chunk.offset * kind.itemsize) for chunk in _joined(found)]
     return np.concatenate(parts) if parts else np.zeros(0, kind)
 
 
 def lengths_of(found: pa.ChunkedArray) -> NDArray[np.int64]:
     """How many values each row of a column of lists has."""
-    parts = [np.diff(_places(chunk)) for chunk in found.chunks]
+    parts = [np.diff(_places(chunk)) for chunk in _joined(found)]
     return np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+def _joined(found: pa.ChunkedArray) -> list[pa.Array]:
+    """A column of many small chunks as one, which costs less than to look at each; more than one only above 2 GB of text."""
+    one = found.combine_chunks()
+    return [chunk for chunk in (one.chunks if isinstance(one, pa.ChunkedArray) else [one]) if len(chunk)]
 
 
 def _texts(chunk: pa.Array, seen: dict[bytes, str]) -> list[str]:

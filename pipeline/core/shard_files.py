@@ -6,6 +6,7 @@ that resident memory and address space stay the same however large it is; the sy
 
 import mmap
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 MAPPED = 64 << 20  # bytes of all shards up to which they are mapped
 OPEN = 64  # files of a larger store that are open at a time
+RACY = 2 * 10**9  # nanoseconds; the coarsest time stamp of a common file system
 PIECE_BYTES = 1 << 18  # that are worked on at a time while a shard is written, so that they stay in the processor's cache
 
 
@@ -105,3 +107,33 @@ class ShardSink:
     def close(self) -> None:
         """As files have it; a second time does nothing."""
         self.file.close()
+
+
+def checksum(path: Path) -> int:
+    """XXH3-64 of a file, read piece by piece: mapping it costs more than hashing it."""
+    piece, total = bytearray(PIECE_BYTES), xxhash.xxh3_64()
+    view = memoryview(piece)
+    with path.open("rb", buffering=0) as file:
+        while length := file.readinto(piece):
+            total.update(view[:length])
+    return total.intdigest()
+
+
+def settled(path: Path) -> list[int]:
+    """Size, time of the last change and inode of a file; empty while that time is too young to be believed.
+
+    Its other time moves with every name that the file gets or loses, so that it says nothing here.
+    """
+    facts = path.stat()
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ino] if facts.st_mtime_ns < time.time_ns() - RACY else []
+
+
+def is_whole(path: Path, checked: int, stamp: Sequence[int]) -> bool:
+    """Whether a file is as it was: by its facts where they were settled, else by its bytes.
+
+    Args:
+        path: of the file.
+        checked: its `checksum` of then.
+        stamp: what `settled` said then.
+    """
+    return (len(stamp) > 0 and settled(path) == list(stamp)) or checksum(path) == checked

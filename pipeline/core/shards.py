@@ -68,8 +68,9 @@ class Watch(Protocol):
 
 
 def write_shards(
-    directory: Path, samples: Iterable[Sample | Kept], *, shard_size: int | None = None, kept: Mapping[str, Path] | None = None
-) -> int:
+    directory: Path, samples: Iterable[Sample | Kept], *, shard_size: int | None = None, kept: Mapping[str, Path] | None = None,
+    watch: Watch | None = None,
+) -> int:  # fmt: skip
     """Write samples in order to `directory/shards/<hash>.arrow` and list the files in `directory/shards.json`.
 
     Args:
@@ -77,12 +78,13 @@ def write_shards(
         samples: what to write; their order is the order of the store.
         shard_size: samples of a shard on average, a power of two is best; by default from the bytes of the first one.
         kept: name -> file of shards written before; one of equal content is linked and not written again.
+        watch: see `ShardWriter`.
 
     Returns:
         The number of samples written; with none, one empty shard is written, so that the artifact is valid.
     """
     total = 0
-    with ShardWriter(directory, shard_size=shard_size, kept=kept) as writer:
+    with ShardWriter(directory, shard_size=shard_size, kept=kept, watch=watch) as writer:
         for sample in samples:
             writer.add(sample)
             total += 1
@@ -181,7 +183,7 @@ class ShardWriter:
         total = _start()
         for start in range(0, len(rows), self._batch):
             some = rows[start : start + self._batch]
-            total.update(_said(_facts(some), [_mask(row) for row in some]))
+            total.update(_said(_facts(some), [mask_of(row) for row in some]))
         return f"{total.hexdigest()[:20]}.arrow"
 
     def _write(self, rows: list[Sample | Kept]) -> None:
@@ -191,7 +193,7 @@ class ShardWriter:
             self._file = pa.ipc.new_file(file, SCHEMA), file, sink
         if not rows:
             return
-        facts, masks = _facts(rows), [_mask(row) for row in rows]
+        facts, masks = _facts(rows), [mask_of(row) for row in rows]
         self._hash.update(_said(facts, masks))
         sizes = np.asarray(facts["height"], np.int64) * facts["width"] * facts["channels"]
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -263,11 +265,17 @@ def _facts(rows: list[Sample | Kept]) -> dict[str, list[Any]]:
 
 def _said(facts: dict[str, list[Any]], masks: list[Any]) -> bytes:
     """What rows say, for the name of their shard; the id stands for the pixels."""
-    hashes = [hashlib.sha256(mask).hexdigest() if len(mask) else "" for mask in masks]
+    hashes = [mask_digest(mask) for mask in masks]
     return json.dumps([facts[name] for name in FACTS] + [hashes]).encode()
 
 
-def _mask(row: Sample | Kept) -> Any:
+def mask_of(row: Sample | Kept) -> Any:
+    """The bytes of a row's mask; empty for none."""
     if isinstance(row, Kept):
         return row.source.mask_bytes(row.position)
     return b"" if row.mask_HW is None else np.ascontiguousarray(row.mask_HW).data.cast("B")
+
+
+def mask_digest(mask: Any) -> str:
+    """SHA-256 of a mask's bytes (uint8, row by row), "" for none."""
+    return hashlib.sha256(memoryview(mask).cast("B")).hexdigest() if mask is not None and len(mask) else ""

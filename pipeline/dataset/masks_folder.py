@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.core.errors import BadSampleError, PersonError
-from pipeline.core.record import Entry, Rejected
+from pipeline.core.record import Entry, OnDisk, Rejected
 from pipeline.images.pillow import loaded, opened, strict, upright
 from pipeline.source.folder import check_path, check_source, class_names, files_below, is_image, listed
 
 FORMATS = ("PNG", "BMP")  # JPEG would blur class numbers; TIFF needs a library that this process shall not trust
 MODES = ("1", "L", "P")  # one small number a pixel
 IGNORE = 255
+PIXEL_BYTES = 4  # of the largest pixel that BMP can hold
+HEADER_BYTES = 4 << 20  # what a file may hold beside its pixels
 
 
 class MasksFolder:
@@ -129,7 +131,7 @@ class MasksFolder:
 
     def _read(self, path: Path) -> NDArray[np.uint8]:
         """Number of the class of each pixel, (H, W)."""
-        levels = _levels(path.read_bytes(), self.max_pixels)
+        levels = _levels(_limited(path, self.max_pixels), self.max_pixels)
         numbers = self.number[levels]
         unknown = np.unique(levels[numbers < 0])
         if len(unknown):
@@ -168,6 +170,18 @@ class MasksFolder:
         if twice:
             raise PersonError(f"files in {folder} have one name but for the ending: {listed(twice)}; rename or remove one")
         return {str(path.with_suffix("")): path for path in paths}
+
+
+def _limited(path: Path, max_pixels: int) -> bytes:
+    """The bytes of a mask's file, unless it is larger than any mask that is accepted."""
+    most = max_pixels * PIXEL_BYTES + HEADER_BYTES
+    try:
+        facts, data = OnDisk(str(path)).with_facts(most)
+    except OSError as error:
+        raise BadSampleError(f"cannot be read: {error.strerror or type(error).__name__}") from error
+    if data is None:
+        raise BadSampleError(f"too large: {facts.st_size} bytes, and a mask of max_pixels has at most {most}")
+    return data
 
 
 def _levels(data: bytes, max_pixels: int) -> NDArray[np.uint8]:

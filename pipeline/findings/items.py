@@ -91,10 +91,12 @@ def _carry(old: Mapping[str, Any], files: Mapping[str, Any], before: NDArray[np.
     """Copy the rows that are known to where they stand now; `before` says where they stood. Neighbours go at once."""
     borders = np.flatnonzero(np.diff(before) != 1) + 1
     for name in FILES[1:]:
-        source, target = np.asarray(old[name]), np.asarray(files[name])
-        for first, last in zip([0, *borders], [*borders, len(before)], strict=True):
-            if before[first] != NEW:
-                target[first:last] = source[before[first] : before[first] + last - first]
+        source, target = np.asarray(old[name]), files[name]
+        with Path(target.filename).open("r+b") as file:  # written, since a fault for each new page costs twice as much
+            for first, last in zip([0, *borders], [*borders, len(before)], strict=True):
+                if before[first] != NEW:
+                    file.seek(target.offset + first * target.strides[0])
+                    file.write(source[before[first] : before[first] + last - first].data)
 
 
 def _empty(folder: Path, total: int, side: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Entry, Pixels, Rejected, Sample
-from pipeline.core.shards import Kept
+from pipeline.core.shards import Kept, mask_digest, mask_of
 from pipeline.images.decoding import Refused, Taken
 from pipeline.images.geometry import Decoded, Request
 from pipeline.images.pool import DecodePool
@@ -76,11 +76,11 @@ class Intake:
 
     Args:
         classes: names of the classes.
-        stop_on_conflict: equal images with different labels are an error; otherwise all of them are held back.
+        stop_on_conflict: equal images with different labels or masks are an error; otherwise all of them are held back.
 
     Attributes:
         rejected: what was held back, in the order of the source.
-        conflicting: ids of images that passed before an equal one with another label came.
+        conflicting: ids of images that passed before an equal one with another label or mask came.
         unusable: how many files could not be read.
         seen: how many files came.
         foreign: names that Windows could not hold.
@@ -94,7 +94,7 @@ class Intake:
         self.unusable = self.seen = 0
         self.foreign: list[str] = []
         self.overlaps: list[dict[str, Any]] = []
-        self._first: dict[str, tuple[str, str, str]] = {}  # id -> name, meaning, given split
+        self._first: dict[str, tuple[str, dict[str, str], str]] = {}  # id -> name, what is said of it, given split
 
     def accept(self, found: Iterable[Arrival]) -> Iterator[Sample | Kept]:
         """Yield the samples that are new.
@@ -109,7 +109,7 @@ class Intake:
                 self.rejected.append(arrival)
                 continue
             entry = arrival.sample if isinstance(arrival, Kept) else arrival
-            meaning = self._meaning(entry)
+            meaning = {"label": self._meaning(entry), "mask": mask_digest(mask_of(arrival))}
             if is_foreign(entry.name):
                 self.foreign.append(entry.name)
             if entry.id not in self._first:
@@ -119,8 +119,9 @@ class Intake:
             name, said, given = self._first[entry.id]
             if entry.given != given:
                 self.overlaps.append({"id": entry.id, "names": [name, entry.name], "given": [given, entry.given]})
-            if said != meaning:
-                self._conflict(entry, meaning)
+            what = next((what for what in said if said[what] != meaning[what]), "")
+            if what:
+                self._conflict(entry, what, meaning[what])
             else:
                 self.rejected.append(Rejected(entry.name, f"duplicate: the same image as {name}"))
         self._first.clear()
@@ -148,14 +149,14 @@ class Intake:
         kind = self.classes[sample.label] if sample.label >= 0 else ""
         return kind if math.isnan(sample.target) else f"{kind} {sample.target:g}".strip()
 
-    def _conflict(self, sample: Sample, meaning: str) -> None:
+    def _conflict(self, sample: Sample, what: str, meaning: str) -> None:
         name, said, _ = self._first[sample.id]
         if self.stop_on_conflict:
+            are = f"{name} is {said[what]!r} and {sample.name} is {meaning!r}" if what == "label" else f"{name} and {sample.name}"
             raise PersonError(
-                f"the same image has two labels: {name} is {said!r} and {sample.name} is {meaning!r}; "
-                f"remove one, or set ingest.conflicts=drop to leave out both"
+                f"the same image has two {what}s: {are}; remove one, or set ingest.conflicts=drop to leave out both"
             )
         if sample.id not in self.conflicting:
             self.conflicting.add(sample.id)
-            self.rejected.append(Rejected(name, f"conflict: the same image as {sample.name}, with another label"))
-        self.rejected.append(Rejected(sample.name, f"conflict: the same image as {name}, with another label"))
+            self.rejected.append(Rejected(name, f"conflict: the same image as {sample.name}, with another {what}"))
+        self.rejected.append(Rejected(sample.name, f"conflict: the same image as {name}, with another {what}"))

@@ -1,9 +1,9 @@
 """What ingest knows of single files from the run before, so that only new and changed ones are decoded.
 
 `items/known.json` holds, for each file, its size, times and inode with the key of its content, and for each key what became of
-it: the id of its pixels or the reason why it was refused. A key is SHA-256 over the file's bytes, the crop, the mask's bytes,
-boxes, keypoints, the settings of the decoder and the fingerprint of the stage's code. `items/shards/` holds the shards of that
-run as further names of the same files, with a XXH3-64 and the tally of each, `items/rows.arrow` what they say.
+it: the id of its pixels and the hash of its mask, or why it was refused. A key is SHA-256 over the file's bytes, the crop, the
+mask's bytes, boxes, keypoints, the settings of the decoder and the fingerprint of the stage's code. `items/shards/` holds the
+shards of that run as further names of the same files, with a XXH3-64 and the tally of each, `items/rows.arrow` what they say.
 
 A file whose size, times and inode are those of the run before is not read again, unless it changed less than `RACY` before it
 was looked at (as git does); the change time cannot be set back by a program. The list carries its own hash
@@ -22,20 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from pipeline.core.record import Box, Entry, OnDisk
-from pipeline.core.shard_files import PIECE_BYTES
+from pipeline.core.shard_files import RACY, checksum, is_whole, settled
 from pipeline.core.shard_rows import ROWS
-from pipeline.core.shards import FOLDER, link
+from pipeline.core.shards import FOLDER, link, mask_digest
 from pipeline.core.store import Samples, open_shards, shard_names
 from pipeline.images.decoding import Refused, Taken
 from pipeline.intake.known import KnownList, read_known
 from pipeline.intake.tally import Counted, Tally, tally
 
 LIST = "known.json"
-RACY = 2 * 10**9  # nanoseconds; the coarsest time stamp of a common file system
 
 
 @dataclass(slots=True)
@@ -108,6 +106,7 @@ class Items:
         self.settings = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         self.counts = Counts()
         self.store: Samples | None = None
+        self._masked = False  # whether the store has masks at all
         self.kept: dict[str, Path] = {}
         self._known: dict[str, list[Any]] = {}
         self._outcomes: dict[str, list[Any]] = {}
@@ -132,8 +131,9 @@ class Items:
             stamp = _numbers(facts)
         else:
             stamp = _stamp(entry)
-        if stamp and stamp[0] > self.largest:
-            return Look("", stamp, Refused(f"too large: {stamp[0]} bytes, and an image of max_pixels has at most {self.largest}"))
+        if (size := max(stamp[::4], default=0)) > self.largest:
+            what = "too large" if stamp[0] == size else "its mask is too large"
+            return Look("", stamp, Refused(f"{what}: {size} bytes, and an image of max_pixels has at most {self.largest}"))
         more = _more(entry)
         if known is not None and stamp and known[2:] == stamp and known[0] == more:
             outcome = self._outcome(known[1])
@@ -160,7 +160,8 @@ class Items:
         if outcome is None:
             said = self._outcomes[look.key]
         elif isinstance(outcome, Taken):
-            said = [outcome.id, outcome.decoded.boxes, outcome.decoded.keypoints, outcome.decoded.size]
+            decoded = outcome.decoded
+            said = [outcome.id, decoded.boxes, decoded.keypoints, decoded.size, mask_digest(decoded.mask_HW)]
         elif outcome.lasting:
             said = [outcome.reason]
         else:
@@ -195,7 +196,7 @@ class Items:
             if path.name not in names:
                 path.unlink()
         told = {name: facts for name, facts in self._shards.items() if name in names}
-        shards = {name: (checked, found.plain(), _settled(folder / name)) for name, (checked, found) in told.items()}
+        shards = {name: (checked, found.plain(), settled(folder / name)) for name, (checked, found) in told.items()}
         (self.folder / ROWS).unlink(missing_ok=True)
         link(directory / ROWS, self.folder / ROWS)
         self._now.finish([self.settings, shards, names, checksum(self.folder / ROWS)])
@@ -210,7 +211,7 @@ class Items:
         self._shards.update(
             (name, (checked, Tally.of(said)))
             for name, (checked, said, stamp) in shards.items()
-            if files[name].is_file() and (_settled(files[name]) == stamp != [] or checksum(files[name]) == checked)
+            if files[name].is_file() and is_whole(files[name], checked, stamp)
         )
         self.kept = {name: files[name] for name in self._shards}
         for kind, block in blocks:
@@ -218,6 +219,7 @@ class Items:
         if self.kept:
             whole = (folder / ROWS).is_file() and checksum(folder / ROWS) == rows
             self.store = open_shards(folder, folder / FOLDER, list(self.kept), mapped=False, order=order if whole else [])
+            self._masked = bool(self.store.places["mask_bytes"].any())
 
     def _outcome(self, key: str) -> Refused | Earlier | None:
         said = self._outcomes.get(key)
@@ -226,11 +228,14 @@ class Items:
         if len(said) == 1:
             return Refused(said[0])
         position = None if self.store is None else self.store.index.get(said[0])
-        if position is None:
-            return None
+        if position is None or mask_digest(self._mask(position)) != said[4]:
+            return None  # of files with equal pixels the store holds the first one's mask
         boxes = tuple((x0, y0, x1, y1, kind) for x0, y0, x1, y1, kind in said[1]) if said[1] else ()
         points = tuple((x, y) for x, y in said[2]) if said[2] else ()
         return Earlier(position, boxes, points, (said[3][0], said[3][1]))
+
+    def _mask(self, position: int) -> bytes | memoryview | None:
+        return self.store.mask_bytes(position) if self._masked and self.store is not None else None
 
 
 def damaged(folder: Path) -> list[str]:
@@ -245,16 +250,6 @@ def damaged(folder: Path) -> list[str]:
     return [name for name, path in paths.items() if not path.is_file() or checksum(path) != shards[name][0]]
 
 
-def checksum(path: Path) -> int:
-    """XXH3-64 of a file, read piece by piece: mapping it costs more than hashing it."""
-    piece, total = bytearray(PIECE_BYTES), xxhash.xxh3_64()
-    view = memoryview(piece)
-    with path.open("rb", buffering=0) as file:
-        while length := file.readinto(piece):
-            total.update(view[:length])
-    return total.intdigest()
-
-
 def _stamp(entry: Entry) -> list[int]:
     """Size, times and inode of an entry's files, four numbers each; empty where one of them is not known to be a file."""
     found: list[int] = []
@@ -264,15 +259,6 @@ def _stamp(entry: Entry) -> list[int]:
             return []
         found += _numbers(os.stat(path))  # noqa: PTH116 - once a file, and Path.stat takes twice as long
     return found
-
-
-def _settled(path: Path) -> list[int]:
-    """Size, time of the last change and inode of a shard; empty while that time is too young to be believed.
-
-    Its other time moves with every name that the file gets or loses, so that it says nothing here.
-    """
-    facts = path.stat()
-    return [facts.st_size, facts.st_mtime_ns, facts.st_ino] if facts.st_mtime_ns < time.time_ns() - RACY else []
 
 
 def _numbers(facts: os.stat_result) -> list[int]:

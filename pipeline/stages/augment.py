@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.augmentation import looked
 from pipeline.augmentation.audit import Finding, audit, order_of_labels
-from pipeline.augmentation.augmented import ATTEMPTS, FEATURES, Drawing, Memory, keep, remember
+from pipeline.augmentation.augmented import ATTEMPTS, FEATURES, Drawing, Memory, Sums, keep, remember
 from pipeline.augmentation.library import import_albumentations
 from pipeline.core import pictures
 from pipeline.core.artifact import read_json, write_json
@@ -57,24 +57,25 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, split: Pat
         return _none(out)
     import_albumentations()
     policy: Transform = build(cfg["transform"])
-    settings = {name: cfg[name] for name in ("transform", "seed", "embedder")} | {"code": cfg.get("code")}
+    settings = {name: cfg.get(name) for name in ("transform", "seed", "embedder", "threads", "code")}
     memory = remember(items, settings)
+    sums = Sums(memory.sums)
     drawing_ = Drawing(policy, seed=int(cfg["seed"]), taken=set(everyone.ids), memory=memory)
     chance = sorted(train, key=lambda identity: keyed_seed(cfg["seed"], "augment", "chosen", identity))  # whoever else is there
     chosen = set(chance[: round(cfg["augment"]["fraction"] * len(train))] if cfg["augment"]["copies"] else [])
     parents = [identity for identity in train if identity in chosen]
     copies = cfg["augment"]["copies"]
     made = track(drawing_.all(samples, parents, copies=copies), what="augment", total=len(parents) * copies)
-    count = write_shards(out, made, kept=memory.shards)
+    count = write_shards(out, made, kept=memory.shards, watch=sums)
     facts = {"transforms": policy.describe(), **cfg["augment"], "parents": len(parents), "samples": count}
     write_json(out / "policy.json", facts)
     stored = open_samples(out)
     _features(cfg, stored, memory, drawing_.sources)
-    keep(items, settings, out, drawing_.draws)
+    keep(items, settings, stored, drawing_.draws, sums=sums.sums)
     task = build(cfg["task"], card=read_json(ingest / "card.json"))
     kept = _preserved(cfg, stored, samples=samples, embed=embed, task=task, chance=chance[: max(len(parents), JUDGES)])
     looks = looked.Looks(items, settings)
-    findings = _audited(policy, samples, chance, task=task, seed=int(cfg["seed"]), looks=looks)
+    findings = _audited(policy, samples, train, task=task, looks=looks, probe=chance[:1])
     pages = _pictures(out, policy, [samples.sample(samples.index[one]) for one in chance[: looked.SHOWN]], looks=looks)
     return _section(out, facts, drawing_, train=len(train), kept=kept, findings=findings, pages=pages)
 
@@ -130,21 +131,22 @@ def _preserved(
 
 
 def _audited(
-    policy: Transform, samples: Samples, chance: Sequence[str], *, task: Any, seed: int, looks: looked.Looks
+    policy: Transform, samples: Samples, train: Sequence[str], *, task: Any, looks: looked.Looks, probe: Sequence[str]
 ) -> list[Finding]:
-    """The policy by one probe image, and the order in which the labels of the train split come."""
-    if not chance:
+    """The policy by one probe image, and the order in which the labels of the train split, as split lists it, come."""
+    if not train:
         return []
+    seed, identity = int(looks.settings["seed"]), probe[0]
 
     def make() -> tuple[Any, Sequence[str]]:
-        probe = samples.pixels(samples.index[chance[0]])
-        return [vars(one) for one in audit(looked.passes(policy, probe, seed=seed))], []
+        passes = looked.passes(policy, samples.pixels(samples.index[identity]), seed=seed)
+        return [vars(one) for one in audit(passes)], []
 
-    found = [Finding(**one) for one in looks.again("audit", chance[0], samples.directory, make)]
+    found = [Finding(**one) for one in looks.again("audit", identity, samples.directory, make)]
     if not task.categories:
         return found
-    truth = task.truth(Some(samples.columns, samples.positions(chance)))
-    orders = [order(len(chance), seed=seed, epoch=epoch) for epoch in range(looked.EPOCHS)]
+    truth = task.truth(Some(samples.columns, samples.positions(train)))
+    orders = [order(len(train), seed=seed, epoch=epoch) for epoch in range(looked.EPOCHS)]
     again = all(np.array_equal(one, orders[0]) for one in orders[1:])
     labels = order_of_labels([truth[one] for one in orders], again=again)
     return found if labels is None else [*found, labels]

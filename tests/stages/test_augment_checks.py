@@ -8,6 +8,7 @@ from pipeline.core.artifact import read_json
 from pipeline.core.record import Sample
 from pipeline.core.section import read_section
 from pipeline.images.decode import sample_id
+from pipeline.stages import augment
 from tests import toy
 from tests.augmenting import config, digits, half_turn, run, write
 
@@ -57,6 +58,17 @@ def test_the_audit_stands_in_the_report_and_is_green(published, tmp_path):
         table = next(table for table in read_section(tmp_path / option).tables if table.caption.startswith("Audit"))
         assert len(table.rows) >= 5
         assert {row[-1] for row in table.rows} == {"passed"}, table.rows
+
+
+def test_labels_that_come_in_the_order_of_their_folders_are_flagged(tmp_path, monkeypatch):
+    """Planted: a loader that does not shuffle."""
+    folders = digits(tmp_path, (0, 1))
+    by_class = write(sorted(folders.samples, key=lambda sample: sample.label), tmp_path / "sorted/ingest", tmp_path / "sorted/split")
+    run(by_class, tmp_path / "sound", config(fraction=0.1))
+    assert not [said for said in read_section(tmp_path / "sound").warnings if "order of the labels" in said]
+    monkeypatch.setattr(augment, "order", lambda count, **_: np.arange(count))
+    run(by_class, tmp_path / "planted", config(fraction=0.1))
+    assert [said for said in read_section(tmp_path / "planted").warnings if "order of the labels: 99" in said]
 
 
 def test_a_policy_that_ties_its_steps_together_is_flagged(published, tmp_path, monkeypatch):

@@ -1,11 +1,16 @@
 """The stage augment draws again from new and changed parents alone, and publishes the same bytes with or without what it kept."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from pipeline.augmentation import looked
 from pipeline.augmentation.augmented import LOOKED
 from pipeline.core.record import Sample
+from pipeline.images.decode import sample_id
 from pipeline.stages import augment
+from pipeline.transform.policy import Policy
 from tests import toy
 from tests.augmenting import config, content, planted, run, write
 
@@ -88,9 +93,8 @@ def test_what_is_kept_under_another_policy_seed_or_code_is_not_used(tmp_path, mo
     items.mkdir()
     seen = drawn_from(monkeypatch)
     milder = {**config(), "transform": {**config()["transform"], "p": 0.5}}
-    for number, cfg in enumerate(
-        [config(), milder, {**config(), "seed": 1}, {**config(), "code": {"augment": {"modules": "x"}}}]
-    ):
+    code = {"augment": {"modules": "x"}}
+    for number, cfg in enumerate([config(), milder, {**config(), "seed": 1}, {**config(), "code": code}, {**config(), "threads": 2}]):
         seen.clear()
         run(folders, tmp_path / str(number), cfg, items)
         assert len(set(seen)) == 6
@@ -133,3 +137,58 @@ def test_the_audit_and_the_pictures_are_made_again_only_where_the_policy_or_what
     run(other, tmp_path / "lost", faulty, items)
     assert made[-1] == "sheets", "a picture that is lost is drawn"
     assert content(tmp_path / "lost") == content(tmp_path / "renamed")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("sums.json", "cut"), ("draws.json", "cut"), ("features.npy", "flip"), ("rows.arrow", "flip"), ("shard", "flip"), ("shard", "gone"),
+     ("told.json", "cut"), ("before_after.png", "flip")],
+)  # fmt: skip
+def test_what_is_kept_and_was_damaged_is_made_again(tmp_path, monkeypatch, name, damage):
+    folders, items = planted(tmp_path), tmp_path / "items"
+    items.mkdir()
+    cfg = config(copies=1)
+    run(folders, tmp_path / "first", cfg, items)
+    path = next(iter(sorted(items.glob("*/shards/*.arrow")))) if name == "shard" else next(iter(sorted(items.rglob(name))))
+    data = bytearray(path.read_bytes())
+    path.unlink()
+    if damage != "gone":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data if damage == "flip" else data[: len(data) // 2])
+    seen = drawn_from(monkeypatch)
+    run(folders, tmp_path / "again", cfg, items)
+    assert content(tmp_path / "again") == content(tmp_path / "first")
+    if name not in {"told.json", "before_after.png"}:
+        assert len(seen) == 6
+    seen.clear()
+    run(folders, tmp_path / "mended", cfg, items)
+    assert seen == []
+
+
+def test_of_draws_with_equal_pixels_each_keeps_its_own_mask(tmp_path, monkeypatch):
+    """The first copy gives an image that exists now and did not before, so that the second one takes its pixels over."""
+    folders, items = planted(tmp_path), tmp_path / "items"
+    items.mkdir()
+    cfg = config(fraction=1.0, copies=2)
+    wanted = folders.samples[0].id
+
+    def scripted(self, sample, rng):
+        """Attempt by attempt: A, then X with a mask of ones; the next copy X with a mask of twos."""
+        if sample.id != wanted:
+            return PLAIN(self, sample, rng)
+        turns.append(len(turns))
+        level, mask = [(7, 1), (8, 1), (8, 2), (9, 2)][turns[-1]] if first else [(7, 1), (8, 2), (9, 2)][turns[-1]]
+        return replace(sample, pixels_HWC=np.full_like(sample.pixels_HWC, level), mask_HW=np.full_like(sample.mask_HW, mask))
+
+    PLAIN = Policy.whole
+    monkeypatch.setattr(Policy, "whole", scripted)
+    taken = np.full_like(folders.samples[0].pixels_HWC, 7)
+    extra = replace(folders.samples[1], id=sample_id(taken), pixels_HWC=taken)
+    first, turns = True, []
+    run(write([*folders.samples, extra], tmp_path / "with/ingest", tmp_path / "with/split"), tmp_path / "first", cfg, items)
+    first, turns = False, []
+    _, made = run(folders, tmp_path / "second", cfg, items)
+    turns = []
+    run(folders, tmp_path / "bare", cfg)
+    assert content(tmp_path / "second") == content(tmp_path / "bare")
+    assert [int(one.mask_HW[0, 0]) for one in made if one.parent == wanted] == [1, 2]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,16 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline.core import shards
+from pipeline.core import shard_files, shards
 from pipeline.core.artifact import sha256
 from pipeline.core.errors import PersonError
 from pipeline.core.record import Entry, Rejected, Sample
+from pipeline.core.shard_files import checksum
 from pipeline.core.store import open_samples
 from pipeline.intake import items as items_module
 from pipeline.intake import page as ingest_page
 from pipeline.intake.intake import Intake
-from pipeline.intake.items import checksum, damaged
+from pipeline.intake.items import damaged
 from pipeline.stages import ingest
 
 
@@ -421,7 +423,8 @@ def test_shards_that_rest_are_not_read_again_and_rot_is_still_named(settings, so
     path = next((tmp_path / "items/shards").iterdir())
     before, data = path.stat(), bytearray(path.read_bytes())
     read = []
-    monkeypatch.setattr(items_module, "checksum", lambda path: read.append(path.name) or checksum(path))
+    for module in (shard_files, items_module):
+        monkeypatch.setattr(module, "checksum", lambda path: read.append(path.name) or checksum(path))
     run(settings, tmp_path / "two", source, tmp_path / "items")
     assert set(read) == {"rows.arrow"}
     data[len(data) // 2] ^= 1
@@ -435,7 +438,8 @@ def test_shards_written_a_moment_ago_are_read_again(settings, source, tmp_path, 
     monkeypatch.undo()
     run(settings, tmp_path / "one", source, tmp_path / "items")
     read = []
-    monkeypatch.setattr(items_module, "checksum", lambda path: read.append(path.name) or checksum(path))
+    for module in (shard_files, items_module):
+        monkeypatch.setattr(module, "checksum", lambda path: read.append(path.name) or checksum(path))
     run(settings, tmp_path / "two", source, tmp_path / "items")
     assert {path.name for path in (tmp_path / "items/shards").iterdir()} <= set(read)
 
@@ -528,6 +532,63 @@ def test_crops_masks_boxes_keypoints_and_splits_reach_the_store_and_are_known_th
 
 
 ENTRIES = Annotated.entries
+
+
+class Masked(Annotated):
+    """One photo under several names, each with a mask of its own."""
+
+    names = ("a", "b")
+
+    def entries(self):
+        for name in self.names:
+            mask = self.source / f"{name}.png"
+            yield Entry(name, (self.source / "image.png").read_bytes, label=0, read_mask=mask.read_bytes if mask.exists() else None)
+        for level in range(4):
+            yield Entry(f"grey {level}", partial(np.full, (16, 16, 3), level, np.uint8), label=level % 2)
+
+
+@pytest.fixture
+def masked(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    source.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(source / "image.png")
+    for number, name in enumerate("ab"):
+        Image.fromarray(np.full((16, 16), number, np.uint8)).save(source / f"{name}.png")
+
+    monkeypatch.setattr(ingest, "build", lambda node, source: Masked(source=source))
+    return source
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("first", [("a", "b"), ("a", "none"), ("none", "b")])
+def test_a_photo_keeps_its_own_mask_when_a_twin_with_another_one_goes(settings, tmp_path, masked, monkeypatch, first):
+    settings["ingest"]["conflicts"] = "drop"
+    monkeypatch.setattr(Masked, "names", first)
+    run(settings, tmp_path / "one", masked, tmp_path / "items")
+    assert [name for name in open_samples(tmp_path / "one").columns["name"] if not name.startswith("grey")] == []
+    monkeypatch.setattr(Masked, "names", first[1:])
+    run(settings, tmp_path / "two", masked, tmp_path / "items")
+    run(settings, tmp_path / "bare", masked)
+    assert digests(tmp_path / "two") == digests(tmp_path / "bare")
+    mask = open_samples(tmp_path / "two").mask(0)
+    assert mask is None if first[1] == "none" else (mask == 1).all()
+
+
+def test_equal_photos_with_different_masks_stop_the_run_and_with_equal_ones_are_stored_once(settings, tmp_path, masked):
+    with pytest.raises(PersonError, match=r"the same image has two masks: a and b; remove one, or set ingest.conflicts=drop"):
+        run(settings, tmp_path / "one", masked)
+    shutil.copyfile(masked / "a.png", masked / "b.png")
+    run(settings, tmp_path / "two", masked)
+    assert (tmp_path / "two/quarantine.csv").read_text().splitlines()[1:] == ["b,duplicate: the same image as a"]
+
+
+@pytest.mark.usefixtures("later")
+def test_a_mask_whose_file_is_too_large_is_not_read(settings, tmp_path, masked, monkeypatch):
+    with (masked / "b.png").open("r+b") as file:
+        file.truncate(2**40)
+    monkeypatch.setattr(Masked, "names", ("b",))
+    run(settings, tmp_path / "one", masked, max_bad_fraction=0.5)
+    assert "its mask is too large: 1099511627776 bytes" in (tmp_path / "one/quarantine.csv").read_text()
 
 
 def test_a_file_that_cannot_be_read_or_is_too_large_is_put_aside(settings, source, tmp_path, monkeypatch):
