@@ -8,6 +8,8 @@ controller knows, and none was in the training data.
 T number of times, M measured quantities, V visited windows.
 """
 
+import math
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -129,15 +131,14 @@ class Drive:
         count, samples = loads.torque_VT.shape
         step = rig.period_ms / 1000
         held = motor(machine, step)
-        believed, ready = middle, 0.0  # and how far into the window the last answer comes, s
+        believed, due = middle, deque[tuple[int, float]]()  # turn from which a voltage holds, and that voltage, oldest first
         volts = voltage(typical, self.speed, believed)
         state_3 = np.array([*machine.rest(volts, loads.torque_VT[0, 0]), 0.0])
         said_V, seconds_V, volts_VT, states_VT2 = np.full(count, middle), np.zeros(count), *_blank(count, samples)
         for window in range(count):
-            change = int(np.ceil(max(self.actuate * samples, ready / step)))
             for turn in range(samples):
-                if turn == change:
-                    volts = float(np.clip(voltage(typical, self.speed, believed), *rig.voltage))
+                while due and due[0][0] <= window * samples + turn:
+                    _, volts = due.popleft()
                 states_VT2[window, turn], volts_VT[window, turn] = state_3[:2], volts
                 state_3 = held.next(state_3, np.array([volts, loads.torque_VT[window, turn]]))
             if ask is None:
@@ -146,7 +147,9 @@ class Drive:
             pixels_HWC = rig.sensed(np.stack([known[name] for name in rig.measured]), loads.noise_VMT[window])
             said_V[window], seconds_V[window] = ask(pixels_HWC, float(loads.torque_VT[window, -1]))
             believed += self.gain * (float(np.clip(said_V[window], *rig.torque)) - believed)
-            ready = float(seconds_V[window])
+            later = _turns(max(self.actuate * samples, seconds_V[window] / step))  # an answer never overtakes the one before it
+            change = max((window + 1) * samples + later, due[-1][0] if due else 0)
+            due.append((change, float(np.clip(voltage(typical, self.speed, believed), *rig.voltage))))
         return Ran(said_V, seconds_V, volts_VT, states_VT2[..., 1])
 
     def _outcome(self, material: Material, rig: Any, runs: list[tuple[Loads, dict[str, Ran]]]) -> Outcome:
@@ -228,6 +231,11 @@ def voltage(it: Motor, speed: float, torque: float) -> float:
     return it.constant * speed + it.resistance * (it.friction * speed + torque) / it.constant
 
 
+def _turns(count: float) -> int:
+    """Whole turns that are over after so many; what rounding adds to a whole number is no turn."""
+    return math.ceil(round(count, 6))
+
+
 def _blank(count: int, samples: int) -> tuple[Floats, Floats]:
     return np.zeros((count, samples)), np.zeros((count, samples, 2))
 
@@ -237,5 +245,6 @@ TEXT = (
     "The model says that load. Its window of voltage and current holds the effect of its own last answer.",
     "The load steps at any moment; motors differ from the typical one, and none of them was in the data.",
     "Beside it stands a drive that takes the load for the middle of its range, and one that is told the true load.",
+    "An answer that is not there at the moment of actuation is applied when it comes, windows later if need be, in order.",
     "Intervals are over motors.",
 )
