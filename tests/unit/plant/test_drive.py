@@ -126,6 +126,13 @@ def test_an_answer_never_overtakes_the_one_before_it():
     assert volts[6 * WINDOW + 24] == pytest.approx(wanted[5])
 
 
+def test_one_motor_shows_nothing_of_the_spread_between_motors():
+    outcome = plant(motors=1, max_ratio=2.0).run(material())
+    (ratio,) = (one for one in outcome.requirements if one.name == "max_ratio")
+    assert (ratio.low, ratio.high, ratio.state) == (0.0, np.inf, "not shown")
+    assert "nothing is known of the spread" in outcome.facts["motors"]
+
+
 def test_the_voltage_is_the_inverse_of_the_rest():
     motor = Motor(1.0, 5e-4, 0.05, 5e-5, 2e-5)
     assert abs(motor.rest(voltage(motor, 200.0, 0.1), 0.1)[1] - 200.0) < 1e-9
