@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.command.serve import add_model, set_threads
+from pipeline.command.verify import other_inputs
 from pipeline.core import ledger
 from pipeline.core.artifact import MANIFEST, read_json
 from pipeline.core.config import compose
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     """Simulate and write the page; see the exit codes in the help.
 
     Raises:
-        PersonError: an unknown plant or key, no model, or data that the plant cannot use.
+        PersonError: an unknown plant or key, no model, one that was made with other data, or data that the plant cannot use.
     """
     asked = _arguments(argv)
     root = Path.cwd()
@@ -85,7 +86,7 @@ def _material(root: Path, asked: argparse.Namespace, shipped: Any, meter: Meter)
             f"{', '.join(task.columns[:4])}: "
             "simulate where the data lies that it was made for"
         )
-    _look(root, asked)
+    _look(root, asked, _made_from(asked.model, {"ingest": ingest, "split": split}))
     subset = read_subset(task, ingest, split, ["test"])
     source = root / str(read_params(root).get("source") or "conf/no_source")
 
@@ -106,10 +107,26 @@ def _material(root: Path, asked: argparse.Namespace, shipped: Any, meter: Meter)
     )  # fmt: skip
 
 
-def _look(root: Path, asked: argparse.Namespace) -> None:
+def _made_from(model: Path, folders: Mapping[str, Path]) -> dict[str, str]:
+    """Digests of the artifacts that a shipped model was made from.
+
+    Raises:
+        PersonError: they are not those of the folders, so a sample of the test split may have been trained on.
+    """
+    inputs = read_json(model / MANIFEST).get("inputs")
+    digests = {name: str(digest) for name, digest in inputs.items()} if isinstance(inputs, dict) else {}
+    others = other_inputs(digests, folders)
+    if others:
+        named = " and ".join(f"data/{name}" for name in others)
+        raise PersonError(
+            f"the model of {model} was made with another {named} than the one that is there, so a test sample may have been "
+            "trained on: run  dvc repro ship"
+        )
+    return digests
+
+
+def _look(root: Path, asked: argparse.Namespace, digests: dict[str, str]) -> None:
     """The test split is opened: that counts as a look (`pipeline.core.ledger`)."""
-    facts: Mapping[str, Any] = read_json(asked.model / MANIFEST) if (asked.model / MANIFEST).is_file() else {}
-    digests = {name: str(digest) for name, digest in facts.get("inputs", {}).items()}
     identity = hashlib.sha256(json.dumps([asked.plant, asked.overrides, digests], sort_keys=True).encode()).hexdigest()
     ledger.record(root, stage="simulate", identity=identity, digests=digests)
 

@@ -5,6 +5,7 @@ DVC trusts size and time of what lies in its cache, and restores a flipped bit w
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.core import ledger
@@ -86,11 +87,14 @@ def faults(root: Path, stage: Stage) -> list[str]:
         made_from: dict[str, str] = read_json(directory / MANIFEST)["inputs"]
     except (ValueError, KeyError, TypeError, AttributeError):
         return [f"{stage.out}/{MANIFEST} cannot be read"]
-    for keyword, path in stage.inputs.items():
-        manifest = root / path / MANIFEST
-        if manifest.is_file() and made_from.get(keyword) != digest(manifest.parent):
-            lines.append(f"{stage.out} was made from another {path} than the one that is there")
-    return lines
+    there = {keyword: root / path for keyword, path in stage.inputs.items() if (root / path / MANIFEST).is_file()}
+    others = other_inputs(made_from, there)
+    return lines + [f"{stage.out} was made from another {stage.inputs[keyword]} than the one that is there" for keyword in others]
+
+
+def other_inputs(made_from: Mapping[str, str], inputs: Mapping[str, Path]) -> list[str]:
+    """Keywords of the inputs that an artifact was not made from, by the digests that its manifest names."""
+    return [keyword for keyword, directory in inputs.items() if made_from.get(keyword) != digest(directory)]
 
 
 def _options(argv: list[str]) -> argparse.Namespace:

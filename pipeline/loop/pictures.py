@@ -67,10 +67,12 @@ def answers(wait_N: NDArray[np.float64], budget: float, path: Path) -> Path:
     fig = figure(6.2, 2.8)
     axes = fig.add_subplot()
     there_N = wait_N[np.isfinite(wait_N)]
-    least, most = max(1e-3, float(there_N.min())), max(float(there_N.max()), budget)
-    axes.hist(there_N, bins=np.geomspace(least * 0.95, most * 1.05, 60).tolist(), color=BLUE)
     axes.axvline(budget, color=RED, linestyle="--", label=f"budget {budget:.4g} ms")
-    axes.axvline(float(np.percentile(there_N, 99)), color=ORANGE, label=f"99th percentile {np.percentile(there_N, 99):.4g} ms")
+    if len(there_N):
+        least, most = max(1e-3, float(there_N.min())), max(float(there_N.max()), budget)
+        slow = float(np.percentile(there_N, 99))
+        axes.hist(there_N, bins=np.geomspace(least * 0.95, most * 1.05, 60).tolist(), color=BLUE)
+        axes.axvline(slow, color=ORANGE, label=f"99th percentile {slow:.4g} ms")
     axes.set_xscale("log")
     axes.set_xlabel("time of an answer (ms)")
     axes.set_ylabel("answers")

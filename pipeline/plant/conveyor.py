@@ -140,8 +140,9 @@ class Conveyor:
                      f"in {len(set(units))} groups",
             "speed of the belt": f"{np.mean(speeds):.3f} m/s on average, wanted {self.belt.fast:g}",
             "answers waited for, at most": str(max(moment[2] for moment in trace.moments)),
-            "the model alone, on these images": f"{np.mean(model_P == faulty_P):.4f} right",
-            "the line as a whole": f"{np.mean(trace.off_P[there_P] == faulty_P[there_P]):.4f} right",
+            "answers that count as independent": judge.evidence(wait_P[np.isfinite(wait_P)], LEVEL, material.coverage),
+            "the model alone, on these images": _right((model_P == faulty_P)[np.isfinite(order.score_P)]),
+            "the line as a whole": _right((trace.off_P == faulty_P)[there_P]),
         }  # fmt: skip
         return Outcome(
             title="A sorting line with the model inside", summary=_summary(asked), requirements=asked, facts=facts,
@@ -160,7 +161,7 @@ class Conveyor:
         def of(mask_P: NDArray[np.bool_], hit_P: NDArray[np.bool_]) -> judge.Ends:
             return judge.share(hit_P[mask_P], [unit for unit, there in zip(units, mask_P, strict=True) if there], cover)
 
-        waits = judge.percentile(wait_P[np.isfinite(wait_P)], LEVEL, material)
+        waits = judge.percentile(wait_P[np.isfinite(wait_P)], LEVEL, cover)
         passed = judge.rate(trace.passed_P[there_P], cover)
         found = [
             Requirement("max_escape", "faulty parts that pass", of(bad_P, ~trace.off_P), limit=limits["max_escape"]),
@@ -170,7 +171,7 @@ class Conveyor:
             Requirement(
                 "max_late",
                 "parts without an answer in time",
-                judge.in_time(trace.late_P[there_P], cover),
+                judge.in_time(trace.late_P[there_P], cover, wait_P[there_P]),
                 limit=limits["max_late"],
                 measured=clock,
             ),
@@ -238,6 +239,10 @@ def blurred(pixels_HWC: Pixels, length: float) -> Pixels:
     return np.asarray(np.rint(np.clip(moved_HWC, 0, 255)), dtype=np.uint8)
 
 
+def _right(hit_N: NDArray[np.bool_]) -> str:
+    return f"{hit_N.mean():.4f} right" if len(hit_N) else "nothing came"
+
+
 def _why(faulty: bool, off: bool, late: bool, model: bool, told: bool, there: bool) -> str:  # noqa: PLR0917
     """What went wrong with a part; "" for nothing."""
     if not there:
@@ -266,4 +271,5 @@ TEXT = (
     "Answers come one after the other; where they pile up the belt slows down. A part without one is rejected or let through.",
     "The gate is a second-order actuator: it needs time to open, and takes a neighbour while it is open.",
     "Intervals treat images of one group as one piece of evidence, however often they came over the belt.",
+    "Those of late answers, of the time of an answer and of the rate treat successive parts that are alike as one piece.",
 )

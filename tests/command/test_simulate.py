@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.__main__ import main
 from pipeline.core import ledger
+from pipeline.core.artifact import digest
 from pipeline.core.config import compose
 from tests import shipped, trained
 
@@ -22,14 +23,21 @@ def made(tmp_path_factory):
     return directory, shipped.folder(directory, "onnx", timed=[1], repeats=1)
 
 
+def made_from(root, **inputs):
+    """Let the shipped model be made from other inputs."""
+    path = root / "data/ship/manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "inputs": inputs}))
+
+
 @pytest.fixture
 def project(made, tmp_path, monkeypatch):
     directory, ship = made
     (tmp_path / "data" / "compose").mkdir(parents=True)
     for name in ("ingest", "split"):
         shutil.copytree(directory / name, tmp_path / "data" / name)
-        (tmp_path / "data" / name / "manifest.json").touch()
+        (tmp_path / "data" / name / "manifest.json").write_text(json.dumps({"stage": name}))
     shutil.copytree(ship, tmp_path / "data" / "ship")
+    made_from(tmp_path, ingest=digest(tmp_path / "data/ingest"), split=digest(tmp_path / "data/split"))
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     config = {**compose(ROOT / "conf", experiment="digits", overrides=[]), "intervals": {"resamples": 50, "coverage": 0.95}}
@@ -39,7 +47,7 @@ def project(made, tmp_path, monkeypatch):
 
 
 def test_the_shipped_model_is_asked_and_what_it_does_decides_the_exit_code(project, capsys):
-    loose = ["max_escape=1", "max_false_reject=1", "max_late=0.9", "min_rate=0.1"]
+    loose = ["max_escape=1", "max_false_reject=1", "max_late=0.9", "min_rate=0.1", "parts=420"]
     assert main(["simulate", "conveyor", f"reject=[{trained.CLASSES[1]}]", *QUICK, *loose]) == 0
     assert main(["simulate", "conveyor", f"reject=[{trained.CLASSES[1]}]", *QUICK, *loose, "extra_ms=3000", "max_late=0.01"]) == 4
     said = capsys.readouterr().out
@@ -74,3 +82,21 @@ def test_without_data_it_says_what_to_run(project, capsys):
     shutil.rmtree(project / "data/split")
     assert main(["simulate", "conveyor", "reject=[bar]"]) == 1
     assert "dvc repro ship" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("changed", ["ingest", "split"])
+def test_a_model_of_another_split_is_not_simulated_and_nothing_is_looked_at(project, capsys, changed):
+    manifest = project / "data" / changed / "manifest.json"
+    manifest.write_text(json.dumps({"stage": changed, "seed": 1}))
+    assert main(["simulate", "conveyor", f"reject=[{trained.CLASSES[1]}]", *QUICK]) == 1
+    told = capsys.readouterr().err
+    assert f"made with another data/{changed} than the one that is there" in told
+    assert "dvc repro ship" in told
+    assert len(told.strip().splitlines()) == 1
+    assert not ledger.read(project).entries
+
+
+def test_a_model_that_names_no_split_is_not_simulated(project, capsys):
+    made_from(project)
+    assert main(["simulate", "conveyor", f"reject=[{trained.CLASSES[1]}]", *QUICK]) == 1
+    assert "another data/ingest and data/split" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from pipeline.plant.conveyor import blurred
 
 CONF = Path(__file__).resolve().parents[3] / "conf/plant/conveyor.yaml"
 COUNT = 200  # test images: the upper half of those that are bad is bright
+ENOUGH = 420  # parts, for an upper end of the 99th percentile
 
 
 def plant(**changes):
@@ -51,7 +52,7 @@ def states(outcome):
 
 
 def test_a_good_model_meets_everything_and_the_page_says_so(tmp_path):
-    outcome = plant(max_escape=0.25, max_false_reject=0.15).run(material())
+    outcome = plant(parts=ENOUGH, max_escape=0.25, max_false_reject=0.15).run(material())
     assert set(states(outcome).values()) == {"met"}
     assert outcome.held
     shown = page.write(outcome, tmp_path, {"model": "it"})
@@ -60,9 +61,9 @@ def test_a_good_model_meets_everything_and_the_page_says_so(tmp_path):
     assert 'src="data:image' in text
     assert "http" not in text.replace("http-equiv", "")
     assert facts["held"]
-    assert (tmp_path / "events.csv").read_text().count("\n") == 61
+    assert (tmp_path / "events.csv").read_text().count("\n") == ENOUGH + 1
     again = tmp_path / "again"
-    page.write(plant(max_escape=0.25, max_false_reject=0.15).run(material()), again, {"model": "it"})
+    page.write(plant(parts=ENOUGH, max_escape=0.25, max_false_reject=0.15).run(material()), again, {"model": "it"})
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == {
         path.name: path.read_bytes() for path in again.glob("*.*")
     }
@@ -84,6 +85,26 @@ def test_a_slower_model_is_missed_and_named_as_the_cause():
     assert found["max_late"] == found["budget_ms"] == found["min_rate"] == found["max_false_reject"] == "missed"
     (_, rows), *_ = outcome.tables.values()
     assert any(cause == "good, rejected: no answer in time" for cause, _ in rows)
+
+
+def test_what_too_few_answers_cannot_show_is_said(tmp_path):
+    outcome = plant().run(material())
+    assert states(outcome)["budget_ms"] == "not shown", "60 answers say nothing of the slowest one in a hundred"
+    assert "60 of 60, of one run: too few" in outcome.facts["answers that count as independent"]
+    assert "too few for an upper end" in page.write(outcome, tmp_path, {}).read_text()
+    assert json.loads((tmp_path / "outcome.json").read_text())["requirements"]["budget_ms"]["high"] is None
+
+
+def test_parts_that_queue_count_as_fewer_answers():
+    queued = plant(latency_ms=590.0, jitter=0.25, backlog=20, parts=200).run(material())
+    assert int(queued.facts["answers that count as independent"].split()[0]) < 100
+
+
+def test_a_belt_that_never_moves_is_missed_and_has_a_page(tmp_path):
+    stuck = plant(supply=1e-6, parts=5).run(material())
+    assert states(stuck)["stuck"] == states(stuck)["min_rate"] == "missed"
+    assert not stuck.held
+    assert page.write(stuck, tmp_path, {}).is_file()
 
 
 def test_the_measured_time_of_each_call_is_what_counts():
