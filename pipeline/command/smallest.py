@@ -6,6 +6,7 @@ command after a kill, or with other limits, takes what was measured before.
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 import webbrowser
@@ -19,7 +20,7 @@ from pipeline.core.artifact import digest, read_json
 from pipeline.core.config import Composer, compose
 from pipeline.core.dag import COMPOSED, read_params, read_stage
 from pipeline.core.errors import PersonError
-from pipeline.core.fingerprint import fingerprint
+from pipeline.core.fingerprint import fingerprint_from
 from pipeline.core.parts import build, is_off, targets
 from pipeline.search.alone import alone
 
@@ -32,6 +33,7 @@ EXAMPLES = """examples:
 It needs what  dvc repro train  publishes.
 """
 INPUTS = ("ingest", "split", "train")
+CODE = ("pipeline.compression.search", "pipeline.shipping.attempt")  # with all that they import: it makes files and measures them
 GROUPS = ("shrinker", "compressor")
 FIXED = ("shrinker", "compressor", "smallest", "compress")  # what may differ from what was published
 
@@ -155,12 +157,13 @@ def _world(root: Path, cfg: dict[str, Any], asked: Asked) -> Any:
     def code(parts: dict[str, Any]) -> str:
         named = tuple(targets(parts))
         if named not in known:
-            known[named] = str(fingerprint(root / "pipeline", "compress", parts)["modules"])
+            found = fingerprint_from(root / "pipeline", CODE, parts)
+            known[named] = json.dumps(found, sort_keys=True)
         return known[named]
 
     facts = [digest(place) for place in places.values()]
     return World(
-        chain, card, exporter=build(cfg["exporter"]), validation=validation, settings=asked.settings,
+        chain, card, shared={key: cfg[key] for key in ("exporter", "task")}, validation=validation, settings=asked.settings,
         folder=root / ".run" / "smallest",
         target=yaml.safe_load((root / "conf/target/onnx.yaml").read_text(encoding="utf-8")),
         measure={**{key: cfg["intervals"][key] for key in ("resamples", "coverage")}, "seed": int(cfg["seed"])},
