@@ -6,10 +6,12 @@ command after a kill, or with other limits, takes what was measured before.
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 import webbrowser
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from pipeline.core.artifact import digest, read_json
 from pipeline.core.config import Composer, compose
 from pipeline.core.dag import COMPOSED, read_params, read_stage
 from pipeline.core.errors import PersonError
-from pipeline.core.fingerprint import fingerprint
+from pipeline.core.fingerprint import fingerprint_from
 from pipeline.core.parts import build, is_off, targets
 from pipeline.search.alone import alone
 
@@ -31,8 +33,41 @@ EXAMPLES = """examples:
 It needs what  dvc repro train  publishes.
 """
 INPUTS = ("ingest", "split", "train")
+CODE = ("pipeline.compression.search", "pipeline.shipping.attempt")  # with all that they import: it makes files and measures them
 GROUPS = ("shrinker", "compressor")
 FIXED = ("shrinker", "compressor", "smallest", "compress")  # what may differ from what was published
+
+
+class Asked:
+    """The words of params.yaml and of the command line, and what each candidate is with them.
+
+    Args:
+        root: the project.
+        words: of the command line.
+    """
+
+    def __init__(self, root: Path, words: Sequence[str]) -> None:
+        params = read_params(root)
+        self.conf, self.experiment = root / "conf", str(params["experiment"])
+        self.words = [*(str(word) for word in params.get("overrides") or []), *words]
+
+    @cached_property
+    def _composer(self) -> Composer:
+        return Composer(self.conf, experiment=self.experiment)
+
+    def plain(self) -> dict[str, Any]:
+        """The configuration without what is a candidate's own."""
+        words = [word for word in self.words if _group(word) not in GROUPS]
+        return compose(self.conf, experiment=self.experiment, overrides=words)
+
+    def settings(self, candidate: Any) -> dict[str, Any]:
+        """The whole configuration with this candidate."""
+        return self._composer([*_fitting(self.words, candidate, self.conf), *candidate.groups], candidate.leaves)
+
+    def overrides(self, candidate: Any) -> list[str]:
+        """All words that this configuration follows from; those of the search itself have no part in it."""
+        shared = [word for word in _fitting(self.words, candidate, self.conf) if _group(word) != "smallest"]
+        return [*shared, *candidate.overrides]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,22 +80,14 @@ def main(argv: Sequence[str]) -> int:
     root = Path.cwd()
     if not (root / "dvc.yaml").is_file():
         raise PersonError(f"there is no dvc.yaml in {root}: run this in the folder of the project")
-    params = read_params(root)
-    words = [*(str(word) for word in params.get("overrides") or []), *options.words]
-    experiment = str(params["experiment"])
-    plain = [word for word in words if _key(word).partition(".")[0] not in GROUPS]  # the others are a candidate's own
-    cfg = compose(root / "conf", experiment=experiment, overrides=plain)
-    from pipeline.compression.candidates import Candidate, candidates
-
-    composer = Composer(root / "conf", experiment=experiment)
-
-    def settings(candidate: Candidate) -> dict[str, Any]:
-        return composer([*_fitting(words, candidate, root / "conf"), *candidate.groups], candidate.leaves)
+    asked = Asked(root, options.words)
+    cfg = asked.plain()
+    from pipeline.compression.candidates import candidates
 
     wanted = candidates(cfg["smallest"])
-    _check_words(words, wanted, root / "conf")
+    _check_words(asked.words, wanted, asked.conf)
     for candidate in wanted:
-        if is_off(settings(candidate)["compressor"]):
+        if is_off(asked.settings(candidate)["compressor"]):
             raise PersonError(
                 "smallest.compressor: none makes no smaller file; the original is measured beside the others anyway"
             )
@@ -71,10 +98,10 @@ def main(argv: Sequence[str]) -> int:
     os.environ["OMP_NUM_THREADS"] = "1"
     folder = root / ".run" / "smallest"
     with alone(folder):
-        return _searched(root, cfg, wanted, settings, show=not options.no_browser)
+        return _searched(root, cfg, wanted, asked, show=not options.no_browser)
 
 
-def _searched(root: Path, cfg: dict[str, Any], wanted: Sequence[Any], settings: Any, *, show: bool) -> int:
+def _searched(root: Path, cfg: dict[str, Any], wanted: Sequence[Any], asked: Asked, *, show: bool) -> int:
     import torch
 
     from pipeline.compression.choice import smallest
@@ -84,7 +111,7 @@ def _searched(root: Path, cfg: dict[str, Any], wanted: Sequence[Any], settings: 
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(int(cfg["threads"]))
     torch.manual_seed(int(cfg["seed"]))
-    world = _world(root, cfg, settings)
+    world = _world(root, cfg, asked)
     task, limits = world.chain.task, cfg["smallest"]
     _say(f"{len(wanted)} candidates on {len(world.validation)} samples of the validation split")
     results = Search(world, repeats=int(limits["repeats"]), say=_say).run(wanted)
@@ -97,21 +124,20 @@ def _searched(root: Path, cfg: dict[str, Any], wanted: Sequence[Any], settings: 
         "load of this machine at the end": f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} processors",
     }
     label = task.meanings[task.headline][0]
-    searched = Searched(results, chosen, limits, label, task.higher_is_better, facts)
+    searched = Searched(results, chosen, limits, label, task.higher_is_better, facts, asked.overrides)
     page = write_page(searched, world.folder)
     _say(f"asked: {searched.asked()}")
     if chosen is None:
         _say("no candidate keeps that: the page says what each misses")
     else:
-        assert chosen.candidate is not None
-        _say(f"smallest: {chosen.name}\nto take it: python -m pipeline exp {' '.join(chosen.candidate.overrides)}")
+        _say(f"smallest: {chosen.name}\nto take it: {searched.command()}")
     _say(f"the page: {page.relative_to(root)}")
     if show and has_display() and sys.stdout.isatty():
         webbrowser.open(page.resolve().as_uri())
     return 0 if chosen else 1
 
 
-def _world(root: Path, cfg: dict[str, Any], settings: Any) -> Any:
+def _world(root: Path, cfg: dict[str, Any], asked: Asked) -> Any:
     """What every candidate is made from."""
     import yaml
 
@@ -131,12 +157,14 @@ def _world(root: Path, cfg: dict[str, Any], settings: Any) -> Any:
     def code(parts: dict[str, Any]) -> str:
         named = tuple(targets(parts))
         if named not in known:
-            known[named] = str(fingerprint(root / "pipeline", "compress", parts)["modules"])
+            found = fingerprint_from(root / "pipeline", CODE, parts)
+            known[named] = json.dumps(found, sort_keys=True)
         return known[named]
 
     facts = [digest(place) for place in places.values()]
     return World(
-        chain, card, exporter=build(cfg["exporter"]), validation=validation, settings=settings, folder=root / ".run" / "smallest",
+        chain, card, shared={key: cfg[key] for key in ("exporter", "task")}, validation=validation, settings=asked.settings,
+        folder=root / ".run" / "smallest",
         target=yaml.safe_load((root / "conf/target/onnx.yaml").read_text(encoding="utf-8")),
         measure={**{key: cfg["intervals"][key] for key in ("resamples", "coverage")}, "seed": int(cfg["seed"])},
         identity=hashlib.sha256(" ".join(facts).encode()).hexdigest(), code=code,
@@ -147,9 +175,13 @@ def _key(word: str) -> str:
     return word.lstrip("+~").partition("=")[0]
 
 
+def _group(word: str) -> str:
+    return _key(word).partition(".")[0]
+
+
 def _check_words(words: Sequence[str], wanted: Sequence[Any], conf: Path) -> None:
     """Refuse a number of a shrinker or compressor that no candidate has a place for."""
-    numbers = [word for word in words if _key(word).partition(".")[0] in GROUPS and "." in _key(word)]
+    numbers = [word for word in words if _group(word) in GROUPS and "." in _key(word)]
     free = {_key(word) for candidate in wanted for word in _fitting(words, candidate, conf)}
     set_here = {key for candidate in wanted for key in candidate.leaves}
     for word in numbers:
@@ -168,7 +200,7 @@ def _fitting(words: Sequence[str], candidate: Any, conf: Path) -> list[str]:
     kept = []
     for word in words:
         key = _key(word)
-        group, _, rest = key.partition(".")
+        group, rest = _group(word), key.partition(".")[2]
         placed = {"shrinker": rest.partition(".")[0] in candidate.shrinkers, "compressor": rest in known}
         if key not in candidate.leaves and placed.get(group, True):
             kept.append(word)

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from pipeline.core.artifact import write_json
 from pipeline.core.errors import PersonError
 from pipeline.shipping.attempt import JOB
-from pipeline.shipping.trial import Runner
+from pipeline.shipping.trial import PATIENCE, Ended, Runner
 from pipeline.training.subset import Subset
 
 BATCHES = (1, 32)
 ANSWERED = 32  # samples a call when all are answered
-PATIENCE = 20.0  # seconds for the calls of one batch size; fewer are made when they would take longer
+PATIENCE_TIMED = 20.0  # seconds for the calls of one batch size; fewer are made when they would take longer
+SLACK = 10.0  # times as long as the timed calls foretell may the answers to all samples take, beyond PATIENCE
 FEWEST = 5
 TICK = 1e-9  # seconds; the processor's clock counts no finer
 Call = tuple[float, float, float, float]  # seconds and processor seconds of a file, and of the original
@@ -60,8 +61,12 @@ class Measured:
     at: dict[int, At]
 
 
+class Lost(Ended):
+    """The process of the original ended, which says nothing of the file that is measured beside it."""
+
+
 class Stand:
-    """Where files are measured beside the original.
+    """Where files are measured beside the original, each in a process that is ended where it takes too long.
 
     Args:
         original: the file that every other is compared with.
@@ -76,18 +81,26 @@ class Stand:
     def __enter__(self) -> Self:
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="smallest-")))
-        self._beside: Runner | None = None  # started when the first file is measured
+        self._beside: Runner | None = None  # started when the first file is measured, and again where it ended
+        self._stack.callback(self._leave)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def measure(self, file: Path) -> tuple[Measured, NDArray[np.float32]]:
-        """What it takes, and its decoded predictions (N, K).
+        """What it takes, and its decoded predictions (N, K); once more where it was the original whose process ended.
 
         Raises:
             PersonError: the runtime does not open it.
+            Ended: its process ended or took too long; or that of the original did so twice.
         """
+        try:
+            return self._measured(file)
+        except Lost:
+            return self._measured(file)
+
+    def _measured(self, file: Path) -> tuple[Measured, NDArray[np.float32]]:
         found: dict[int, At] = {}
         self._original()
         with self._open(file, "candidate") as runner:
@@ -95,6 +108,7 @@ class Stand:
                 calls = self._calls(runner, size)
                 memory = int(runner.ask({"do": "memory"})["bytes"])
                 found[size] = summed(calls, size=size, memory=memory)
+            runner.patience = PATIENCE + SLACK * len(self.samples) / ANSWERED * found[ANSWERED].ms / 1000
             runner.ask({"do": "answer", "batch": ANSWERED})
             with np.load(self._folder / "answers.npz") as answers:
                 prediction_NK: NDArray[np.float32] = answers["prediction"]
@@ -105,22 +119,33 @@ class Stand:
         folder.mkdir(exist_ok=True)
         job = {"target": self.target, "out": str(file.parent), "made": {}, "samples": str(self._folder / "samples.npy")}
         write_json(folder / JOB, {**job, "file": file.name})
-        return _Ready(folder)
+        return _Ready(folder, patience=PATIENCE)
 
     def _original(self) -> Runner:
         if self._beside is None:
-            _write(self.samples, self._folder / "samples.npy")
-            self._beside = self._stack.enter_context(self._open(self.original, "original"))
+            if not (self._folder / "samples.npy").is_file():
+                _write(self.samples, self._folder / "samples.npy")
+            self._beside = self._open(self.original, "original").__enter__()
         return self._beside
+
+    def _leave(self) -> None:
+        """End the original's process, if it has one."""
+        beside, self._beside = self._beside, None
+        if beside is not None:
+            beside.__exit__()
 
     def _calls(self, runner: Runner, size: int) -> list[Call]:
         """Seconds and processor seconds, its own and the original's, in turn; the first pair warms up and does not count."""
         original = self._original()
         calls: list[Call] = []
         began = time.perf_counter()
-        while len(calls) <= self.repeats and (len(calls) < FEWEST or time.perf_counter() - began < PATIENCE):
+        while len(calls) <= self.repeats and (len(calls) < FEWEST or time.perf_counter() - began < PATIENCE_TIMED):
             theirs = runner.ask({"do": "time", "batch": size})
-            beside = original.ask({"do": "time", "batch": size})
+            try:
+                beside = original.ask({"do": "time", "batch": size})
+            except Ended as error:
+                self._leave()
+                raise Lost(f"the original beside it: {error}") from error
             calls.append((theirs["seconds"], theirs["cpu"], beside["seconds"], beside["cpu"]))
         return calls[1:]
 
@@ -142,7 +167,7 @@ class _Ready(Runner):
         if not self.ready:
             self.__exit__()
             told = (self.said.strip().splitlines() or ["its process ended"])[-1][:200]
-            raise PersonError(f"the file does not open in its runtime: {told}")
+            raise PersonError(f"the file of the {self.folder.name} does not open in its runtime: {told}")
         return self
 
 

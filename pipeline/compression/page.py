@@ -1,8 +1,9 @@
 """The page of a search for the smallest model: one self-contained HTML file, and the same table as CSV."""
 
 import csv
+import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.compression import pictures
+from pipeline.compression.candidates import Candidate
 from pipeline.compression.choice import Result, front, missed
 from pipeline.compression.measuring import BATCHES
 from pipeline.core import figures
@@ -33,6 +35,7 @@ class Searched:
         label: of the metric.
         higher: whether more of it is better.
         facts: name -> value for people.
+        overrides: candidate -> all words that the configuration with it is composed of.
     """
 
     results: Sequence[Result]
@@ -41,6 +44,7 @@ class Searched:
     label: str
     higher: bool
     facts: Mapping[str, str]
+    overrides: Callable[[Candidate], Sequence[str]]
 
     def asked(self) -> str:
         """The limits in words."""
@@ -51,6 +55,12 @@ class Searched:
                 where = "" if key == "max_size_mb" else f" at batch {self.limits['batch']}"
                 said.append(f"at most {self.limits[key]:g} {unit}{where}")
         return ", ".join(said)
+
+    def command(self) -> str:
+        """What takes the chosen one, for a shell; `exp` replaces the overrides of params.yaml, so they are among the words."""
+        assert self.chosen is not None
+        assert self.chosen.candidate is not None
+        return f"python -m pipeline exp {shlex.join(self.overrides(self.chosen.candidate))}"
 
 
 def rows(searched: Searched) -> list[dict[str, Any]]:
@@ -66,7 +76,7 @@ def rows(searched: Searched) -> list[dict[str, Any]]:
         row |= {"metric": one.metric.get("value", ""), "low": one.metric.get("low", ""), "high": one.metric.get("high", "")}
         row |= {"change": one.change.get("value", ""), "change_low": one.change.get("low", ""),
                 "change_high": one.change.get("high", "")}  # fmt: skip
-        row["overrides"] = " ".join(one.candidate.overrides) if one.candidate else ""
+        row["overrides"] = shlex.join(searched.overrides(one.candidate)) if one.candidate else ""
         row["misses"] = "; ".join(missed(one, searched.limits, higher=searched.higher)) if one.candidate else ""
         if one.measured is not None:
             row["size_bytes"] = one.measured.size

@@ -1,13 +1,15 @@
 """Make each candidate, measure it once, and keep what was found, so that the same command continues after a kill.
 
-Candidates that share a network train it once. What was measured is kept under a key of everything that it follows from: the
-published artifacts, the settings, the code.
+Candidates that share a network train it once. A file is kept under a key of everything that it follows from: the published
+artifacts, the settings, the code, and the versions of the libraries that this imports. Beside it lies what was measured, with the
+number of calls and the configuration of the runtime. Folders of no candidate of this search are removed at its end.
 
 K columns of a decoded prediction, N samples.
 """
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +27,7 @@ from pipeline.core.artifact import read_json, write_json
 from pipeline.core.errors import PersonError
 from pipeline.core.intervals import bootstrap
 from pipeline.core.parts import build
+from pipeline.shipping.trial import Ended
 from pipeline.training.chain import Chain, compressed
 from pipeline.training.deploy import deploy
 from pipeline.training.paired import paired_change
@@ -32,7 +35,8 @@ from pipeline.training.subset import Subset
 
 FILE, ANSWERS, MEASURED = "model.onnx", "answers.npy", "measured.json"
 PARTS = ("shrinker", "compressor", "exporter", "task")
-SETTINGS = (*PARTS, "compress", "seed")
+SETTINGS = (*PARTS, "compress", "seed", "threads")
+PLACE = re.compile(r"[0-9a-f]{16}(\.partial)?")
 Found = tuple[Measured, NDArray[np.float32]]
 Settings = Callable[[Candidate], dict[str, Any]]
 
@@ -44,19 +48,19 @@ class World:
     Attributes:
         chain: the trained network and the train split.
         card: of the data.
-        exporter: writes the files.
+        shared: the parts exporter and task of the configuration, which every file is made with.
         target: configuration of the runtime.
         validation: samples that are answered; the test split stays closed.
         settings: candidate -> the whole configuration with it.
         measure: resamples, coverage and seed of the intervals.
         identity: of the artifacts.
-        code: parts of the configuration -> hash of the code that makes a file with them.
+        code: parts of the configuration -> hash of the code that makes a file with them and measures it.
         folder: where results are kept.
     """
 
     chain: Chain
     card: dict[str, Any]
-    exporter: Any
+    shared: dict[str, Any]
     target: dict[str, Any]
     validation: Subset
     settings: Settings
@@ -77,34 +81,51 @@ class Search:
 
     def __init__(self, world: World, *, repeats: int, say: Callable[[str], None]) -> None:
         self.world, self.repeats, self.say = world, repeats, say
+        self.exporter = build(world.shared["exporter"])
+        self.manner = {"repeats": repeats, "target": world.target}
         self._networks: dict[tuple[float, float], nn.Module] = {}
+        self._places: set[str] = set()
 
     def run(self, wanted: Sequence[Candidate]) -> list[Result]:
-        """The original first, then every candidate; one that cannot be made says why, and the others go on."""
+        """The original first, then every candidate; one that cannot be made or measured says why, and the others go on.
+
+        Raises:
+            PersonError: the original itself cannot be measured.
+        """
         world = self.world
-        original = self._place({"original": True})
-        source = original / FILE
-        if not source.is_file():
-            with _fresh(original) as partial:
-                deploy(world.chain.trained, world.chain.task, world.card, exporter=world.exporter, directory=partial)
-        with Stand(source, world.validation, target=world.target, repeats=self.repeats) as stand:
-            first = kept(original) or _keep(original, stand.measure(source))
-            results = [self._judged(None, first, first)]
+        place = self._place({"original": True, **world.shared})
+        if not (place / FILE).is_file():
+            with _fresh(place) as partial:
+                deploy(world.chain.trained, world.chain.task, world.card, exporter=self.exporter, directory=partial)
+        with Stand(place / FILE, world.validation, target=world.target, repeats=self.repeats) as stand:
+            original = self._original(place, stand)
+            results = [self._judged(None, original, original)]
             for number, candidate in enumerate(wanted, start=1):
-                try:
-                    found = self._found(candidate, stand)
-                    results.append(self._judged(candidate, found, first))
-                except PersonError as error:
-                    results.append(Result(candidate, why=" ".join(str(error).split())))
+                results.append(self._result(candidate, stand, original))
                 self.say(f"  {number} of {len(wanted)}  {candidate.name}: {told(results[-1])}")
+        self._tidy()
         return results
+
+    def _original(self, place: Path, stand: Stand) -> Found:
+        try:
+            found = self._measured(place, stand)
+        except Ended as error:
+            raise PersonError(f"the trained network's file cannot be measured: {error}") from error
+        if not np.isfinite(found[1]).all():
+            raise PersonError("the trained network predicts values that are not finite: there is nothing to compare with")
+        return found
+
+    def _result(self, candidate: Candidate, stand: Stand, original: Found) -> Result:
+        try:
+            return self._judged(candidate, self._found(candidate, stand), original)
+        except PersonError as error:
+            return Result(candidate, why=" ".join(str(error).split()))
+        except (RuntimeError, OSError) as error:  # its process ended, or torch or the machine gave up
+            return Result(candidate, why=f"failed: {' '.join(str(error).split())[:300] or type(error).__name__}")
 
     def _found(self, candidate: Candidate, stand: Stand) -> Found:
         cfg = self.world.settings(candidate)
         place = self._place({key: cfg[key] for key in SETTINGS})
-        before = kept(place)
-        if before is not None:
-            return before
         if not (place / FILE).is_file():
             compressor = build(cfg["compressor"])
             network = self._network(candidate, cfg)
@@ -112,9 +133,12 @@ class Search:
                 network = self.world.chain.aware(network, compressor)
             calibration = self.world.validation.spread(int(cfg["compress"]["calibration"]), int(cfg["seed"]), "calibration")
             with _fresh(place) as partial:
-                compressed(network, self.world.chain.task, self.world.card, exporter=self.world.exporter, compressor=compressor,
+                compressed(network, self.world.chain.task, self.world.card, exporter=self.exporter, compressor=compressor,
                            calibration=calibration, out=partial)  # fmt: skip
-        return _keep(place, stand.measure(place / FILE))
+        return self._measured(place, stand)
+
+    def _measured(self, place: Path, stand: Stand) -> Found:
+        return kept(place, self.manner) or _keep(place, stand.measure(place / FILE), self.manner)
 
     def _network(self, candidate: Candidate, cfg: dict[str, Any]) -> nn.Module:
         """The network after this candidate's shrinkers; that of the candidate before, where it is the same."""
@@ -143,9 +167,17 @@ class Search:
         return Result(candidate, measured=measured, metric=metric, change=change)
 
     def _place(self, facts: dict[str, Any]) -> Path:
-        code = self.world.code({key: facts[key] for key in PARTS if key in facts})
+        code = self.world.code({**{key: facts[key] for key in PARTS if key in facts}, "target": self.world.target})
         text = json.dumps([self.world.identity, code, facts], sort_keys=True)
-        return self.world.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._places.add(name)
+        return self.world.folder / name
+
+    def _tidy(self) -> None:
+        """Remove what belongs to no candidate of this search: of other data, code or settings, or half made before a kill."""
+        for path in self.world.folder.iterdir():
+            if PLACE.fullmatch(path.name) and path.name not in self._places and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 class _fresh:  # noqa: N801
@@ -161,24 +193,28 @@ class _fresh:  # noqa: N801
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
+            shutil.rmtree(self.final, ignore_errors=True)  # whose file is not there
             self.partial.replace(self.final)
         else:
             shutil.rmtree(self.partial, ignore_errors=True)
 
 
-def kept(place: Path) -> Found | None:
-    """What was measured before; None where that is not whole."""
-    if not (place / MEASURED).is_file():
+def kept(place: Path, manner: dict[str, Any]) -> Found | None:
+    """What was measured in this manner before; None where that is not whole."""
+    if not all((place / name).is_file() for name in (FILE, ANSWERS, MEASURED)):
         return None
     facts = read_json(place / MEASURED)
+    if facts.get("manner") != manner:
+        return None
     at = {int(size): At(**{**entry, "faster": tuple(entry["faster"])}) for size, entry in facts["at"].items()}
     return Measured(facts["size"], at), np.load(place / ANSWERS)
 
 
-def _keep(place: Path, found: Found) -> Found:
+def _keep(place: Path, found: Found, manner: dict[str, Any]) -> Found:
+    (place / MEASURED).unlink(missing_ok=True)  # it tells of other answers
     np.save(place / ANSWERS, found[1])
     partial = place / f"{MEASURED}.part"
-    write_json(partial, asdict(found[0]))
+    write_json(partial, {**asdict(found[0]), "manner": manner})
     partial.replace(place / MEASURED)
     return found
 

@@ -32,10 +32,14 @@ def fingerprint(package: Path, stage: str, config: dict[str, Any]) -> dict[str, 
     Returns:
         `modules`: a hash over the closure; `versions`: distribution -> public version.
     """
+    return fingerprint_from(package, [RUNNER, f"pipeline.stages.{stage}"], config)
+
+
+def fingerprint_from(package: Path, roots: Iterable[str], config: dict[str, Any]) -> dict[str, Any]:
+    """The identity of the code that is reached from modules and from the parts that a configuration names; see `fingerprint`."""
     named = list(targets(config))
-    roots = [RUNNER, f"pipeline.stages.{stage}"]
-    roots += [target.rsplit(".", 1)[0] for target in named if ROOM_TARGET.fullmatch(target)]
-    modules, foreign = closure(package, roots)
+    rooms = [target.rsplit(".", 1)[0] for target in named if ROOM_TARGET.fullmatch(target)]
+    modules, foreign = closure(package, [*roots, *rooms])
     foreign |= {target.split(".")[0] for target in named if any(p.fullmatch(target) for p in LIBRARIES)}
     total = hashlib.sha256()
     for module in sorted(modules):

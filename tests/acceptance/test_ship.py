@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -74,8 +75,8 @@ def test_2_the_smallest_that_keeps_a_limit(clone):
     assert f"smallest: {chosen['candidate']}" in found.text
     again = run([sys.executable, "-m", "pipeline", "smallest", *words[1:], "--no-browser"], cwd=folder)
     assert "training on" not in again.text, "a second run takes what was measured"
-    taken = chosen["overrides"].split()
-    (folder / "params.yaml").write_text(f"experiment: digits\noverrides: {json.dumps([words[0], *taken])}\nsource: conf/no_source\n")
+    taken = shlex.split(chosen["overrides"])
+    (folder / "params.yaml").write_text(f"experiment: digits\noverrides: {json.dumps(taken)}\nsource: conf/no_source\n")
     done = run(["dvc", "repro", "compress"], cwd=folder)
     assert done.code == 0, done.text[-4000:]
     metrics = json.loads((folder / "data/compress/metrics.json").read_text())

@@ -1,8 +1,10 @@
 """The command smallest: real candidates of a small trained network, measured; a second run takes what is there."""
 
 import csv
+import html
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -10,17 +12,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.command import smallest
-from pipeline.compression import search
+from pipeline.command import exp, smallest
+from pipeline.compression import measuring, search
+from pipeline.compression.candidates import Candidate
+from pipeline.core import fingerprint
 from pipeline.core.config import compose
 from pipeline.core.errors import PersonError
 from tests import trained
+from tests.made_files import Made
 
 WORDS = [
     "smallest.prune=[0.0,0.5]", "smallest.project=[1.0]", "smallest.compressor=[int8]", "smallest.repeats=5", "smallest.max_drop=0.5",
     "compress.tune_steps=4", "compress.calibration=16", "compress.looked_at=32", "intervals.resamples=50",
 ]  # fmt: skip
-
 pytestmark = pytest.mark.timeout(900)  # processes of their own, on a machine that may be busy
 
 
@@ -53,6 +57,19 @@ def root(tmp_path, project, published, monkeypatch):
 def run(capsys, *words):
     code = smallest.main([*WORDS, *words, "--no-browser"])
     return code, capsys.readouterr().out
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Files that take no time to make and to measure."""
+    return Made(monkeypatch)
+
+
+def folders(root):
+    return {path.name for path in (root / ".run/smallest").iterdir() if path.is_dir()}
+
+
+PAIR = ["smallest.prune=[0.0]", "smallest.compressor=[int8,fp16]"]
 
 
 def test_it_measures_names_the_smallest_and_takes_up_what_is_there(root, capsys, monkeypatch):
@@ -132,3 +149,116 @@ def test_two_at_once_are_refused(root, capsys):
 
     with alone(Path(".run/smallest")), pytest.raises(PersonError, match="another process"):
         run(capsys)
+
+
+def test_what_it_says_to_take_makes_that_very_model(root, capsys, made):
+    (root / "params.yaml").write_text("experiment: digits\noverrides: [logger=none, compressor.calibration=percentile]\nsource: conf/no_source\n")
+    code, said = run(capsys, "smallest.prune=[0.0]", "compressor.per_channel=false", "exporter.optimize=false")
+    assert code == 0, said
+    line = re.search("^to take it: (.*)$", said, re.MULTILINE).group(1)
+    start, words = shlex.split(line)[:4], shlex.split(line)[4:]
+    assert start == ["python", "-m", "pipeline", "exp"]
+    assert not any("smallest" in word for word in words)
+    (taken,) = exp.plan(words, params={"experiment": "digits"}, keep=False, root=root)
+    found = compose(root / "conf", experiment=taken.experiment, overrides=taken.overrides)
+    assert (found["compress"]["tune_steps"], found["compress"]["calibration"], found["compress"]["looked_at"]) == (4, 16, 32)
+    assert found["compressor"] | {"per_channel": False, "calibration": "percentile"} == found["compressor"]
+    assert found["exporter"]["optimize"] is False
+    assert found["logger"] == {"_target_": None}
+    page = html.unescape((root / ".run/smallest/report.html").read_text(encoding="utf-8"))
+    assert f"<pre>{line}</pre>" in page
+    table = list(csv.DictReader((root / ".run/smallest/pareto.csv").read_text(encoding="utf-8").splitlines()))
+    assert shlex.split(table[1]["overrides"]) == words
+
+
+def test_a_candidate_whose_process_ends_is_a_line_and_the_others_go_on(root, capsys, made):
+    made.plant({"Int8": "ends"})
+    code, said = run(capsys, *PAIR)
+    assert code == 0, said
+    assert "1 of 2  int8: failed: its process ended with 1: RuntimeError: no such kernel\n" in said
+    assert "smallest: fp16" in said
+    made.plant({})
+    made.taken()
+    run(capsys, *PAIR)
+    assert made.taken() == ([], ["Int8"]), "its file is there and is measured; the others are known"
+
+
+@pytest.mark.timeout(100)
+def test_a_candidate_that_hangs_is_a_line(root, capsys, made, monkeypatch):
+    monkeypatch.setattr(measuring, "PATIENCE", 3.0)
+    made.plant({"Half": "hangs", "Int8": "slow"})
+    code, said = run(capsys, *PAIR)
+    assert code == 0, said
+    assert "2 of 2  fp16: failed: it took longer than 3 s\n" in said
+    assert "smallest: int8" in said, "the answers to all samples may take as long as its calls foretell"
+
+
+def test_a_candidate_is_not_blamed_for_the_end_of_the_originals_process(root, capsys, made):
+    made.plant({"original": "ends once"})
+    code, said = run(capsys, *PAIR)
+    assert code == 0, said
+    assert "failed" not in said
+
+
+def test_an_original_that_cannot_be_measured_is_one_line(root, capsys, made):
+    made.plant({"original": "ends"})
+    with pytest.raises(PersonError, match=r"the trained network's file cannot be measured: .*kernel"):
+        run(capsys, *PAIR)
+
+
+def test_what_decides_a_measurement_decides_whether_it_is_taken_again(root, capsys, made, monkeypatch):
+    everything = ["original", "Int8", "Half"]
+    run(capsys, *PAIR)
+    assert made.taken() == (everything, everything)
+    run(capsys, *PAIR, "smallest.max_drop=0.1")
+    assert made.taken() == ([], [])
+    run(capsys, *PAIR, "smallest.repeats=6")
+    assert made.taken() == ([], everything), "the same files, other calls"
+
+
+def test_the_key_of_a_file_holds_all_that_makes_and_measures_it(root, monkeypatch):
+    def keys(*words, composed={}):  # noqa: B006 - composed once
+        if words not in composed:
+            asked = smallest.Asked(root, [*WORDS, *words])
+            composed[words] = asked.plain(), asked
+        world = smallest._world(root, *composed[words])
+        seen = search.Search(world, repeats=5, say=print)
+        cfg = world.settings(Candidate(0.5, 1.0, "int8"))
+        return {seen._place({"original": True, **world.shared}), seen._place({key: cfg[key] for key in search.SETTINGS})}
+
+    before = keys()
+    assert keys("smallest.max_drop=0.1") == before
+    assert not keys("exporter.opset=19") & before
+    versions, hashed = fingerprint.versions, fingerprint.module_hash
+    for name in ("onnx", "onnxruntime", "torch"):
+        assert name in versions(fingerprint.closure(root / "pipeline", [*smallest.CODE, "pipeline.target.onnx"])[1])
+        monkeypatch.setattr(fingerprint, "versions", lambda names, name=name: {**versions(names), name: "99"})
+        assert not keys() & before, name
+    monkeypatch.setattr(fingerprint, "versions", versions)
+    for name in ("compression/measuring.py", "shipping/attempt.py", "shipping/trial.py", "target/onnx.py", "runtime/ort.py"):
+        monkeypatch.setattr(fingerprint, "module_hash", lambda path, name=name: f"{hashed(path)}{str(path).endswith(name)}")
+        assert not keys() & before, name
+    monkeypatch.setattr(fingerprint, "module_hash", hashed)
+    assert keys() == before
+
+
+def test_another_configuration_of_the_runtime_is_measured_anew(root, capsys, made, project):
+    (root / "conf").unlink()
+    shutil.copytree(project / "conf", root / "conf")
+    run(capsys, *PAIR)
+    made.taken()
+    path = root / "conf/target/onnx.yaml"
+    path.write_text(path.read_text().replace("source: export", "source: compress"))
+    run(capsys, *PAIR)
+    assert made.taken() == ([], ["original", "Int8", "Half"])
+
+
+def test_folders_of_no_candidate_of_the_search_are_removed(root, capsys, made):
+    run(capsys, *PAIR)
+    before = folders(root)
+    (root / ".run/smallest/0123456789abcdef.partial").mkdir()
+    (root / ".run/smallest/notes").mkdir()
+    run(capsys, *PAIR, "smallest.compressor=[fp16]")
+    left = folders(root)
+    assert left < before | {"notes"}
+    assert len(left) == 3, "the original, the candidate and a folder of a person"

@@ -1,5 +1,7 @@
 """Limits, the smallest that keeps them, and the front, on made-up measurements."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.compression.candidates import Candidate, candidates
@@ -91,10 +93,12 @@ def test_the_page_names_the_choice_and_what_the_others_miss(tmp_path):
     found = [original(), result(0.3, size=300, change=-0.002), result(0.5, size=100, change=-0.5),
              Result(Candidate(0.7, 1.0, "int8"), why="it <breaks>")]  # fmt: skip
     chosen = smallest(found[1:], LIMITS, higher=True)
-    searched = Searched(found, chosen, LIMITS, "AUROC", True, {"candidates": "3"})
+    searched = Searched(found, chosen, LIMITS, "AUROC", True, {"candidates": "3"}, lambda one: ["name='two words'", *one.overrides])
     table = rows(searched)
     assert [row["candidate"] for row in table] == ["original", "prune 0.5 + int8", "prune 0.3 + int8", "prune 0.7 + int8"]
     assert set(table[0]) == set(COLUMNS)
+    assert table[2]["overrides"] == """ 'name='"'"'two words'"'"'' 'shrinker=[prune]' compressor=int8 shrinker.prune.share=0.3""".strip()
+    assert searched.command() == f"python -m pipeline exp {table[2]['overrides']}"
     text = write_page(searched, tmp_path).read_text(encoding="utf-8")
     assert "<b>prune 0.3 + int8</b>" in text
     assert "shrinker.prune.share=0.3" in text
@@ -102,4 +106,4 @@ def test_the_page_names_the_choice_and_what_the_others_miss(tmp_path):
     assert "it &lt;breaks&gt;" in text
     assert "data:image/png;base64," in text
     assert (tmp_path / "pareto.csv").read_text(encoding="utf-8").count("\n") == 5
-    assert "No candidate keeps that" in write_page(Searched(found, None, LIMITS, "AUROC", True, {}), tmp_path).read_text(encoding="utf-8")
+    assert "No candidate keeps that" in write_page(replace(searched, chosen=None), tmp_path).read_text(encoding="utf-8")
