@@ -16,6 +16,7 @@ from pipeline.intake.items import Earlier, Items, Look
 from pipeline.source.folder import is_foreign
 
 Arrival = Sample | Kept | Rejected
+SAID = ("label", "mask")  # in which equal images may contradict each other
 
 
 def arrivals(entries: Iterable[Entry | Rejected], items: Items, pool: DecodePool) -> Iterator[Arrival]:
@@ -94,7 +95,7 @@ class Intake:
         self.unusable = self.seen = 0
         self.foreign: list[str] = []
         self.overlaps: list[dict[str, Any]] = []
-        self._first: dict[str, tuple[str, dict[str, str], str]] = {}  # id -> name, what is said of it, given split
+        self._first: dict[str, tuple[str, str, str, str]] = {}  # id -> name, given split, and what `SAID` names
 
     def accept(self, found: Iterable[Arrival]) -> Iterator[Sample | Kept]:
         """Yield the samples that are new.
@@ -109,19 +110,18 @@ class Intake:
                 self.rejected.append(arrival)
                 continue
             entry = arrival.sample if isinstance(arrival, Kept) else arrival
-            meaning = {"label": self._meaning(entry), "mask": mask_digest(mask_of(arrival))}
+            said = self._meaning(entry), mask_digest(mask_of(arrival))
             if is_foreign(entry.name):
                 self.foreign.append(entry.name)
             if entry.id not in self._first:
-                self._first[entry.id] = entry.name, meaning, entry.given
+                self._first[entry.id] = entry.name, entry.given, *said
                 yield arrival
                 continue
-            name, said, given = self._first[entry.id]
+            name, given, *before = self._first[entry.id]
             if entry.given != given:
                 self.overlaps.append({"id": entry.id, "names": [name, entry.name], "given": [given, entry.given]})
-            what = next((what for what in said if said[what] != meaning[what]), "")
-            if what:
-                self._conflict(entry, what, meaning[what])
+            if tuple(before) != said:
+                self._conflict(entry, *next(one for one in zip(SAID, before, said, strict=True) if one[1] != one[2]))
             else:
                 self.rejected.append(Rejected(entry.name, f"duplicate: the same image as {name}"))
         self._first.clear()
@@ -149,10 +149,10 @@ class Intake:
         kind = self.classes[sample.label] if sample.label >= 0 else ""
         return kind if math.isnan(sample.target) else f"{kind} {sample.target:g}".strip()
 
-    def _conflict(self, sample: Sample, what: str, meaning: str) -> None:
-        name, said, _ = self._first[sample.id]
+    def _conflict(self, sample: Sample, what: str, before: str, said: str) -> None:
+        name = self._first[sample.id][0]
         if self.stop_on_conflict:
-            are = f"{name} is {said[what]!r} and {sample.name} is {meaning!r}" if what == "label" else f"{name} and {sample.name}"
+            are = f"{name} is {before!r} and {sample.name} is {said!r}" if what == "label" else f"{name} and {sample.name}"
             raise PersonError(
                 f"the same image has two {what}s: {are}; remove one, or set ingest.conflicts=drop to leave out both"
             )
