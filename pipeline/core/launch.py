@@ -5,6 +5,7 @@ Topology is not identity: where a process stands among others, and how many work
 """
 
 import ctypes
+import gc
 import os
 import random
 import shlex
@@ -13,6 +14,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
@@ -34,6 +37,7 @@ QUIET = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
+RARELY = (100_000, 50, 1000)  # objects more than before, collections of the youngest, of the middle generation
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -125,6 +129,21 @@ def short_sockets() -> None:
         tempfile.tempdir = folder
         if variable is not None:
             os.environ["TMPDIR"] = variable
+
+
+@contextmanager
+def collecting_rarely() -> Iterator[None]:
+    """Inside, Python looks for cycles of references rarely; a context, or a decorator.
+
+    For a stage that holds some records for each sample and makes no cycles: looking through them again and again is a tenth of
+    its time (20,000 samples).
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(*RARELY)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def workers() -> int:

@@ -16,6 +16,7 @@ from pipeline.core.columns import Some
 from pipeline.core.contracts import Embedder, Transform
 from pipeline.core.epoch import order
 from pipeline.core.keyed import seed as keyed_seed
+from pipeline.core.launch import collecting_rarely
 from pipeline.core.parts import build, is_off
 from pipeline.core.progress import track
 from pipeline.core.record import Sample
@@ -35,6 +36,7 @@ USED = (
 )
 
 
+@collecting_rarely()
 def run(cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, split: Path, items: Path | None = None) -> str:
     """Publish `augment.copies` augmented samples of each of a seeded `augment.fraction` of the train split, and their features.
 

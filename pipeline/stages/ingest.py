@@ -19,6 +19,7 @@ from typing import Any
 from pipeline.core.artifact import sha256, write_json
 from pipeline.core.contracts import Dataset
 from pipeline.core.errors import PersonError
+from pipeline.core.launch import collecting_rarely
 from pipeline.core.parts import build
 from pipeline.core.progress import track
 from pipeline.core.record import Sample
@@ -42,6 +43,7 @@ HEADER_BYTES = 4 << 20  # what a file may hold beside its pixels
 BLOCK = 4096  # rows of the columns that are hashed at a time
 
 
+@collecting_rarely()
 def run(cfg: dict[str, Any], out: Path, *, source: Path, items: Path | None = None) -> str:
     """Publish shards, `card.json`, `quarantine.csv`, `overlaps.json` and a contact sheet.
 

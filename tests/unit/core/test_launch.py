@@ -1,3 +1,5 @@
+import gc
+import inspect
 import json
 import os
 import signal
@@ -124,3 +126,18 @@ def test_an_orphan_dies_with_its_parent(project):
         time.sleep(0.05)
     os.kill(orphan, signal.SIGKILL)
     pytest.fail("the orphan lived on")
+
+
+def test_python_collects_rarely_inside_and_as_before_after_an_error():
+    before = gc.get_threshold()
+
+    @launch.collecting_rarely()
+    def run(cfg, *, scratch):
+        assert gc.get_threshold() == launch.RARELY
+        raise ValueError(cfg)
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="said"):
+            run("said", scratch=None)
+        assert gc.get_threshold() == before
+    assert list(inspect.signature(run).parameters) == ["cfg", "scratch"]  # the runner asks which folders a stage takes
