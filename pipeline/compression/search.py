@@ -25,14 +25,13 @@ from pipeline.core.artifact import read_json, write_json
 from pipeline.core.errors import PersonError
 from pipeline.core.intervals import bootstrap
 from pipeline.core.parts import build
-from pipeline.training.chain import Chain, compressed
-from pipeline.training.deploy import deploy
+from pipeline.training.chain import Chain, Files, compressed
 from pipeline.training.paired import paired_change
 from pipeline.training.subset import Subset
 
 FILE, ANSWERS, MEASURED = "model.onnx", "answers.npy", "measured.json"
-PARTS = ("shrinker", "compressor", "exporter", "task")
-SETTINGS = (*PARTS, "compress", "seed")
+PARTS = ("shrinker", "compressor", "exporter", "detector", "task")
+SETTINGS = (*PARTS, "compress", "ood", "seed")
 Found = tuple[Measured, NDArray[np.float32]]
 Settings = Callable[[Candidate], dict[str, Any]]
 
@@ -43,8 +42,7 @@ class World:
 
     Attributes:
         chain: the trained network and the train split.
-        card: of the data.
-        exporter: writes the files.
+        files: how a network becomes one.
         target: configuration of the runtime.
         validation: samples that are answered; the test split stays closed.
         settings: candidate -> the whole configuration with it.
@@ -55,8 +53,7 @@ class World:
     """
 
     chain: Chain
-    card: dict[str, Any]
-    exporter: Any
+    files: Files
     target: dict[str, Any]
     validation: Subset
     settings: Settings
@@ -86,7 +83,7 @@ class Search:
         source = original / FILE
         if not source.is_file():
             with _fresh(original) as partial:
-                deploy(world.chain.trained, world.chain.task, world.card, exporter=world.exporter, directory=partial)
+                world.files.whole(world.chain.trained, partial)
         with Stand(source, world.validation, target=world.target, repeats=self.repeats) as stand:
             first = kept(original) or _keep(original, stand.measure(source))
             results = [self._judged(None, first, first)]
@@ -112,8 +109,7 @@ class Search:
                 network = self.world.chain.aware(network, compressor)
             calibration = self.world.validation.spread(int(cfg["compress"]["calibration"]), int(cfg["seed"]), "calibration")
             with _fresh(place) as partial:
-                compressed(network, self.world.chain.task, self.world.card, exporter=self.world.exporter, compressor=compressor,
-                           calibration=calibration, out=partial)  # fmt: skip
+                compressed(network, self.world.files, compressor, calibration, out=partial)
         return _keep(place, stand.measure(place / FILE))
 
     def _network(self, candidate: Candidate, cfg: dict[str, Any]) -> nn.Module:
