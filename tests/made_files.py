@@ -33,8 +33,8 @@ class Made:
 
     def __init__(self, monkeypatch):
         self.monkeypatch, self.files, self.measured = monkeypatch, [], []
-        monkeypatch.setattr(search, "deploy", lambda *_, directory, **__: self.file(directory, "original"))
-        monkeypatch.setattr(search, "compressed", lambda *_, compressor, out, **__: self.file(out, type(compressor).__name__))
+        monkeypatch.setattr(search.Files, "whole", lambda _, network, directory: self.file(directory, "original"))
+        monkeypatch.setattr(search, "compressed", lambda *given, out: self.file(out, type(given[2]).__name__))
         real = search.Stand.measure
 
         def measure(stand, file):

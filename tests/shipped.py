@@ -10,6 +10,7 @@ from pipeline.stages import compress, export, ood, ship
 from tests import toy, trained
 
 SHIP = {"samples": 64, "batches": [1, 2, 7], "tolerance": 1e-4, "max_drop": 0.05, "timed": [1, 4], "repeats": 3, "batch": 1, "budget_ms": None}
+OOD = {"sets": ["noise"], "ship": "energy", "false_alarm": 0.05, "fitted": 100, "known": 40, "others": 8, "gradients": 4}
 INTERVALS = {"resamples": 50, "coverage": 0.95}
 INGEST = {"height": 16, "width": 16, "channels": 1, "fit": "stretch", "min_side": 8, "max_aspect": 20.0, "max_pixels": 1_000_000,
           "sixteen_bit": "reject", "background": 128}  # fmt: skip
@@ -31,10 +32,17 @@ def config(folders: trained.Folders, *targets: str, **changes: Any) -> dict[str,
     return {
         "target": {name: toy.option("target", name) for name in targets}, "ship": {**SHIP, **changes}, "task": folders.task,
         "exporter": toy.option("exporter", "onnx"), "compressor": toy.option("compressor", "int8"), "shrinker": {},
-        "compress": {"calibration": 32}, "detector": {"none": {"_target_": None}},
+        "compress": {"calibration": 32}, "detector": {"none": {"_target_": None}}, "ood": OOD,
         "export": {"parity_samples": 30, "batch_sizes": [1, 7], "tolerance": 1e-4, "timing_repeats": 1},
         "ingest": INGEST, "intervals": INTERVALS, "seed": 0, "threads": 1,
     }  # fmt: skip
+
+
+def unwatched(directory: Path) -> Path:
+    """What the stage ood publishes where no detector travels."""
+    (directory / "ood").mkdir()
+    page.nothing(directory / "ood", "none")
+    return directory / "ood"
 
 
 def before(directory: Path, *, detector: bool = True, **shape: Any) -> tuple[trained.Folders, dict[str, Path]]:
@@ -44,16 +52,14 @@ def before(directory: Path, *, detector: bool = True, **shape: Any) -> tuple[tra
     inputs = dict(folders.inputs)
     if detector:
         cfg["detector"] = {"energy": toy.option("detector", "energy")}
-        options = {"sets": ["noise"], "ship": "energy", "false_alarm": 0.05, "fitted": 100, "known": 40, "others": 8, "gradients": 4}
         (directory / "ood").mkdir()
-        ood.run({**cfg, "ood": options, "embedder": None}, directory / "ood", embed=toy.embed(directory, folders.ingest, off=True), **inputs)
+        ood.run({**cfg, "embedder": None}, directory / "ood", embed=toy.embed(directory, folders.ingest, off=True), **inputs)
     else:
-        (directory / "ood").mkdir()
-        page.nothing(directory / "ood", "none")
-    for stage, extra in ((export, {"ood": directory / "ood"}), (compress, {})):
+        unwatched(directory)
+    for stage in (export, compress):
         out = directory / stage.__name__.rsplit(".", 1)[1]
         out.mkdir()
-        stage.run(cfg, out, **inputs, **extra)
+        stage.run(cfg, out, **inputs, ood=directory / "ood")
     inputs |= {name: directory / name for name in ("ood", "export", "compress")}
     return folders, inputs
 

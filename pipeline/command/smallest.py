@@ -30,12 +30,12 @@ EXAMPLES = """examples:
   python -m pipeline smallest smallest.max_ms=2 smallest.max_memory_mb=40
   python -m pipeline smallest smallest.prune=[0.4,0.6] compress.tune_steps=600
   python -m pipeline smallest --plan                              which candidates, and nothing runs
-It needs what  dvc repro train  publishes.
+It needs what  dvc repro ood  publishes.
 """
-INPUTS = ("ingest", "split", "train")
+INPUTS = ("ingest", "split", "train", "ood")
 CODE = ("pipeline.compression.search", "pipeline.shipping.attempt")  # with all that they import: it makes files and measures them
 GROUPS = ("shrinker", "compressor")
-FIXED = ("shrinker", "compressor", "smallest", "compress")  # what may differ from what was published
+FIXED = ("shrinker", "compressor", "smallest", "compress", "intervals")  # what may differ from what was published
 
 
 class Asked:
@@ -142,13 +142,16 @@ def _world(root: Path, cfg: dict[str, Any], asked: Asked) -> Any:
     import yaml
 
     from pipeline.compression.search import World
-    from pipeline.training.chain import open_chain
+    from pipeline.training.chain import Files, open_chain
+    from pipeline.training.detection import open_detection
     from pipeline.training.subset import read_subset
 
     places = {name: root / "data" / name for name in INPUTS}
     card = read_json(places["ingest"] / "card.json")
     task = build(cfg["task"], card=card)
+    ood = places.pop("ood")
     chain = open_chain(task, cfg["compress"], seed=int(cfg["seed"]), **places)
+    files = Files(task, card, build(cfg["exporter"]), open_detection(cfg, chain.trained, task, {**places, "ood": ood}))
     validation = read_subset(task, places["ingest"], places["split"], ["val"])
     if not len(validation):
         raise PersonError("the validation split is empty, and candidates are judged on it: set a larger share for it")
@@ -161,10 +164,10 @@ def _world(root: Path, cfg: dict[str, Any], asked: Asked) -> Any:
             known[named] = json.dumps(found, sort_keys=True)
         return known[named]
 
-    facts = [digest(place) for place in places.values()]
+    facts = [digest(place) for place in (*places.values(), ood)]
     return World(
-        chain, card, shared={key: cfg[key] for key in ("exporter", "task")}, validation=validation, settings=asked.settings,
-        folder=root / ".run" / "smallest",
+        chain, files, shared={key: cfg[key] for key in ("exporter", "detector", "task")}, validation=validation,
+        settings=asked.settings, folder=root / ".run" / "smallest",
         target=yaml.safe_load((root / "conf/target/onnx.yaml").read_text(encoding="utf-8")),
         measure={**{key: cfg["intervals"][key] for key in ("resamples", "coverage")}, "seed": int(cfg["seed"])},
         identity=hashlib.sha256(" ".join(facts).encode()).hexdigest(), code=code,
@@ -217,14 +220,14 @@ def _check(root: Path, cfg: dict[str, Any]) -> None:
         raise PersonError("a compressor works on the exported model: choose  exporter=onnx")
     for name in INPUTS:
         if not (root / "data" / name / "manifest.json").is_file():
-            raise PersonError(f"data/{name} is not there, and candidates are made of it: run  dvc repro train")
+            raise PersonError(f"data/{name} is not there, and candidates are made of it: run  dvc repro ood")
     import yaml
 
     composed = yaml.safe_load((root / COMPOSED).read_text(encoding="utf-8"))
     keys = {key.split(".")[0] for name in INPUTS for key in read_stage(root, name).keys} - {"code", *FIXED}
     other = sorted(key for key in keys if composed.get(key) != cfg.get(key))
     if other:
-        raise PersonError(f"{', '.join(other)} is not what data/train was made with: run  dvc repro train  with it first")
+        raise PersonError(f"{', '.join(other)} is not what data/train was made with: run  dvc repro ood  with it first")
 
 
 def _plan(wanted: Sequence[Any]) -> None:

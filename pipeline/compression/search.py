@@ -28,14 +28,13 @@ from pipeline.core.errors import PersonError
 from pipeline.core.intervals import bootstrap
 from pipeline.core.parts import build
 from pipeline.shipping.trial import Ended
-from pipeline.training.chain import Chain, compressed
-from pipeline.training.deploy import deploy
+from pipeline.training.chain import Chain, Files, compressed
 from pipeline.training.paired import paired_change
 from pipeline.training.subset import Subset
 
 FILE, ANSWERS, MEASURED = "model.onnx", "answers.npy", "measured.json"
-PARTS = ("shrinker", "compressor", "exporter", "task")
-SETTINGS = (*PARTS, "compress", "seed", "threads")
+PARTS = ("shrinker", "compressor", "exporter", "detector", "task")
+SETTINGS = (*PARTS, "compress", "ood", "seed", "threads")
 PLACE = re.compile(r"[0-9a-f]{16}(\.partial)?")
 Found = tuple[Measured, NDArray[np.float32]]
 Settings = Callable[[Candidate], dict[str, Any]]
@@ -47,8 +46,8 @@ class World:
 
     Attributes:
         chain: the trained network and the train split.
-        card: of the data.
-        shared: the parts exporter and task of the configuration, which every file is made with.
+        files: how a network becomes one.
+        shared: the parts exporter, detector and task of the configuration, which every file is made with.
         target: configuration of the runtime.
         validation: samples that are answered; the test split stays closed.
         settings: candidate -> the whole configuration with it.
@@ -59,7 +58,7 @@ class World:
     """
 
     chain: Chain
-    card: dict[str, Any]
+    files: Files
     shared: dict[str, Any]
     target: dict[str, Any]
     validation: Subset
@@ -81,7 +80,6 @@ class Search:
 
     def __init__(self, world: World, *, repeats: int, say: Callable[[str], None]) -> None:
         self.world, self.repeats, self.say = world, repeats, say
-        self.exporter = build(world.shared["exporter"])
         self.manner = {"repeats": repeats, "target": world.target}
         self._networks: dict[tuple[float, float], nn.Module] = {}
         self._places: set[str] = set()
@@ -96,7 +94,7 @@ class Search:
         place = self._place({"original": True, **world.shared})
         if not (place / FILE).is_file():
             with _fresh(place) as partial:
-                deploy(world.chain.trained, world.chain.task, world.card, exporter=self.exporter, directory=partial)
+                world.files.whole(world.chain.trained, partial)
         with Stand(place / FILE, world.validation, target=world.target, repeats=self.repeats) as stand:
             original = self._original(place, stand)
             results = [self._judged(None, original, original)]
@@ -133,8 +131,7 @@ class Search:
                 network = self.world.chain.aware(network, compressor)
             calibration = self.world.validation.spread(int(cfg["compress"]["calibration"]), int(cfg["seed"]), "calibration")
             with _fresh(place) as partial:
-                compressed(network, self.world.chain.task, self.world.card, exporter=self.exporter, compressor=compressor,
-                           calibration=calibration, out=partial)  # fmt: skip
+                compressed(network, self.world.files, compressor, calibration, out=partial)
         return self._measured(place, stand)
 
     def _measured(self, place: Path, stand: Stand) -> Found:

@@ -1,20 +1,17 @@
 """Weights in 16 bits: half the file, computed with in 32 bits as before, so no calibration and hardly a change.
 
 IEEE half precision (fp16) keeps 11 significant bits and numbers up to 65,504; bfloat16 keeps 8 and the range of float32. A
-runtime widens the weights once, when it opens the file, so calls take the time and the memory that they took.
+runtime widens the weights once, when it opens the file, so calls take the time and the memory that they took. A
+detector of unknown inputs behind the network is kept as `pipeline.runtime.further` says.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from pipeline.core.errors import PersonError, near_match
 from pipeline.core.record import Pixels
-
-if TYPE_CHECKING:
-    import onnx
+from pipeline.runtime.further import put_back, take_out
+from pipeline.runtime.narrow import narrowed
 
 KINDS = ("float16", "bfloat16")
 SMALLEST = 16  # numbers; a tensor of fewer would not pay for the operator that widens it
@@ -47,32 +44,16 @@ class Half:
 
         if source.suffix != ".onnx":
             raise PersonError(f"compressor=half works on ONNX: received a {source.suffix} file; choose  exporter=onnx")
-        proto = onnx.load(source)
-        casts = [cast for tensor in proto.graph.initializer if (cast := self._narrowed(tensor)) is not None]
+        proto, further = take_out(onnx.load(source))
+        found = [narrowed(tensor, self.kind, fewest=SMALLEST) for tensor in proto.graph.initializer]
+        casts = [cast for cast in found if cast is not None]
         if not casts:
             raise PersonError("the exported model holds no weights in 32 bits to narrow: choose  compressor=none")
         nodes = [*casts, *proto.graph.node]
         del proto.graph.node[:]
         proto.graph.node.extend(nodes)
+        put_back(proto, further)
         onnx.checker.check_model(proto, full_check=True)
         path = directory / "model.onnx"
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return path
-
-    def _narrowed(self, tensor: "onnx.TensorProto") -> "onnx.NodeProto | None":
-        """Narrow a tensor of weights in place; return the operator that widens it under its old name, None for any other."""
-        import ml_dtypes
-        import onnx
-        from onnx import helper, numpy_helper
-
-        values = numpy_helper.to_array(tensor)
-        if tensor.data_type != onnx.TensorProto.FLOAT or values.size < SMALLEST:
-            return None
-        with np.errstate(over="ignore"):
-            narrow = values.astype(np.float16 if self.kind == "float16" else ml_dtypes.bfloat16)
-        if np.isfinite(values).all() and not np.isfinite(narrow.astype(np.float32)).all():
-            largest = float(np.abs(values).max())
-            raise PersonError(f"{tensor.name} holds {largest:g}, which {self.kind} cannot: choose  compressor=bf16")
-        name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(narrow, f"{name}_narrow"))
-        return helper.make_node("Cast", [tensor.name], [name], name=f"{name}_widen", to=onnx.TensorProto.FLOAT)

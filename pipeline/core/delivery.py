@@ -54,7 +54,8 @@ class Compressor(Protocol):
     def __call__(self, source: Path, batches: Iterable[Pixels], directory: Path) -> Path:
         """Write the compressed form of the exported model `source` into `directory`; return its file.
 
-        It is calibrated on `batches` of uint8 images (B, H, W, C), and the same exporter loads it.
+        It is calibrated on `batches` of uint8 images (B, H, W, C), has every output of the source, and the same exporter loads
+        it.
         """
 
 
@@ -83,9 +84,10 @@ class Made:
         plain: the same without the further outputs, for a target that cannot take them.
         example_BHWC: two or more images of the stored size.
         onnx: the exported file, of `network`; None where there is none.
-        int8: the compressed file, of `plain`; None where there is none.
+        int8: the compressed file, with the outputs of `network`; None where there is none.
         further: names of the further outputs.
         metadata: facts for whoever uses the file.
+        told: the same of the compressed file, whose detector has a threshold of its own.
         decoder: arguments of `pipeline.images.decode.Decoder`, as ingest had them.
     """
 
@@ -96,6 +98,7 @@ class Made:
     int8: Path | None
     further: Sequence[str]
     metadata: Mapping[str, str]
+    told: Mapping[str, str]
     decoder: Mapping[str, Any]
 
     def file(self, source: str) -> Path:
@@ -109,6 +112,10 @@ class Made:
             lacking = ("exported", "exporter=onnx") if source == "export" else ("compressed", "compressor=int8")
             raise PersonError(f"nothing was {lacking[0]}: choose  {lacking[1]}")
         return found
+
+    def facts(self, source: str) -> Mapping[str, str]:
+        """Facts of the exported file or of the compressed one, as a target's `source` names it."""
+        return self.metadata if source == "export" else self.told
 
 
 class Target(Protocol):

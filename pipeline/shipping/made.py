@@ -10,6 +10,7 @@ from pipeline.core.artifact import read_json
 from pipeline.core.delivery import Made
 from pipeline.core.parts import build
 from pipeline.outlier.watch import OUTPUTS, load_watch
+from pipeline.runtime.stored import stored_metadata
 from pipeline.training.deploy import Deployed, metadata
 from pipeline.training.saved_model import load_model
 from pipeline.training.seen import examples
@@ -30,7 +31,8 @@ def made_of(facts: Mapping[str, Any]) -> Made:
         network=Deployed(model, task, watch).eval(), plain=Deployed(model, task).eval(),
         example_BHWC=torch.zeros((2, card["height"], card["width"], card["channels"]), dtype=torch.uint8),
         onnx=_file(facts["onnx"]), int8=_file(facts["int8"]), further=() if watch is None else OUTPUTS,
-        metadata=metadata(card, task, watch), decoder=facts["decoder"],
+        metadata=metadata(card, task, watch), told=stored_metadata(Path(facts["int8"])) if facts["int8"] else {},
+        decoder=facts["decoder"],
     )  # fmt: skip
 
 

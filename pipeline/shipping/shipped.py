@@ -206,6 +206,7 @@ def _offered(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             path = _inside(folder, name, entry["file"]) if entry["file"] else None
             if entry["agreement"] is not None and path is not None and path.is_file():
                 offered[name] = {"path": path, "precision": entry["precision"], "part": target_part(name, entry["target"])}
+                offered[name]["facts"] = {key: entry[key] for key in ("unknown",) if key in entry}
         facts = read_json(folder / MODEL)
         if not isinstance(facts["labels"], list) or not isinstance(facts["output"]["columns"], list):
             raise TypeError("labels and output.columns must be lists")
@@ -256,6 +257,7 @@ def open_shipped(
     if threads and type(part).__module__ == PAGE:
         served = f"python -m http.server -d {path.parent}"
         raise PersonError(f"the page answers in a browser: serve its folder with  {served} , or choose another  --target")
+    facts = {**facts, **offered[chosen]["facts"]}
     return Shipped(
         folder, chosen, sha256(path), facts, part.load(path), part.largest_batch, labels=[str(name) for name in facts["labels"]],
         columns=[str(name) for name in facts["output"]["columns"]],

@@ -4,6 +4,7 @@ H height, W width, C channels, K outputs, N samples.
 """
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.core.artifact import read_json, write_json
+from pipeline.core.contracts import Loaded
 from pipeline.core.errors import PersonError
 from pipeline.core.intervals import bootstrap
 from pipeline.core.parts import build, is_off
 from pipeline.core.progress import track
 from pipeline.core.section import Cell, Section, Table, metric_rows, write_section
-from pipeline.training.chain import CALIBRATION_BATCH, open_chain, weights
-from pipeline.training.deploy import deploy
+from pipeline.runtime.further import bytes_of_further
+from pipeline.training.chain import Files, open_chain, weights
+from pipeline.training.detection import compare_detection, open_detection
 from pipeline.training.paired import paired_change
 from pipeline.training.predict import BATCH
 from pipeline.training.saved_model import load_model
@@ -26,11 +29,29 @@ from pipeline.training.subset import Subset, read_subset
 
 DROP = 0.005  # of the headline metric, from which a reader is warned: half a point
 WIDE = 16  # bits of a weight, from which activations are not rounded
+BLUNTER = 0.02  # AUROC that a detector may lose before a reader is warned
 SPARE = 0.1  # share of the original's size, from which a reader is warned, beyond the bits that a weight takes of 32
 
 
-def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Path) -> str:
-    """Compress; write `model.onnx`, `metrics.json` and the section.
+@dataclass(frozen=True)
+class _Pair:
+    """The two files: `original` and `compressed` -> each of them.
+
+    Attributes:
+        loaded: open in the exporter's runtime.
+        sizes: bytes.
+        limits: threshold of the detector; empty where none travels.
+        kept: bytes of the compressed file that the detector's numbers take.
+    """
+
+    loaded: dict[str, Loaded]
+    sizes: dict[str, int]
+    limits: dict[str, float]
+    kept: int
+
+
+def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Path, ood: Path) -> str:
+    """Compress, with the detector of unknown inputs inside; write `model.onnx`, `metrics.json` and the section.
 
     Raises:
         PersonError: there is no exporter, no validation sample, or a compressed model whose predictions are not finite.
@@ -42,27 +63,57 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Pat
     if is_off(cfg["exporter"]):
         raise PersonError("a compressor works on the exported model: choose  exporter=onnx , or  compressor=none")
     card = read_json(ingest / "card.json")
-    task = build(cfg["task"], card=card)
+    task, trained = build(cfg["task"], card=card), load_model(train)
     exporter, compressor = build(cfg["exporter"]), build(cfg["compressor"])
     network, steps = _shrunk(cfg, task, compressor, ingest=ingest, split=split, train=train)
     val, test = (read_subset(task, ingest, split, [name]) for name in ("val", "test"))
     calibration = val.spread(int(cfg["compress"]["calibration"]), int(cfg["seed"]), "calibration")
-    with tempfile.TemporaryDirectory() as folder:
-        source = deploy(load_model(train), task, card, exporter=exporter, directory=Path(folder))
-        (Path(folder) / "small").mkdir()
-        small = source if network is None else deploy(network, task, card, exporter=exporter, directory=Path(folder) / "small")
-        files = {"original": source, "compressed": compressor(small, calibration.batches(CALIBRATION_BATCH), out)}
-        sizes = {name: path.stat().st_size for name, path in files.items()}
-        predictions = {name: _predict(exporter.load(path), test, name) for name, path in files.items()}
+    detection = open_detection(cfg, trained, task, {"ingest": ingest, "split": split, "ood": ood})
+    pair = _made(Files(task, card, exporter, detection), (trained, network), compressor, calibration, out=out)
+    answers = {name: _answers(one, test, name) for name, one in pair.loaded.items()}
+    predictions = {name: found["prediction"] for name, found in answers.items()}
     measure: dict[str, Any] = {**{key: cfg["intervals"][key] for key in ("resamples", "coverage")}, "seed": int(cfg["seed"])}
     known = (test.truth, test.weight, test.groups)
     results = {name: bootstrap(task.metrics, found, *known, **measure) for name, found in predictions.items()}
     change = paired_change(task, predictions["original"], predictions["compressed"], test, **measure)
-    stored = {name: {"size_bytes": sizes[name], "metrics": results[name]} for name in results}
-    write_json(out / "metrics.json", {**stored, "change": change})
+    stored = {name: {"size_bytes": pair.sizes[name], "metrics": results[name]} for name in results}
+    unknown = {} if detection is None else compare_detection(
+        detection, pair.loaded, answers, test.groups, thresholds=pair.limits, measure=measure
+    )  # fmt: skip
+    write_json(out / "metrics.json", {**stored, "change": change, "unknown": unknown})
     flips = int((predictions["original"].argmax(axis=1) != predictions["compressed"].argmax(axis=1)).sum())
     counts = (len(calibration), len(test), flips)
-    return write_section(out, _section(task, sizes, results, change, counts=counts, steps=steps, bits=compressor.bits))
+    section = _section(task, pair.sizes, results, change, counts=counts, steps=steps, bits=compressor.bits)
+    if unknown:
+        _tell_of_detector(section, unknown, pair, bits=compressor.bits)
+    return write_section(out, section)
+
+
+def _made(
+    files: Files, networks: tuple[nn.Module, nn.Module | None], compressor: Any, calibration: Subset, *, out: Path
+) -> _Pair:
+    """The original file, which is not kept, and the compressed one in `out`.
+
+    Args:
+        files: how they are written.
+        networks: the trained one, and the shrunk one, None where nothing was shrunk.
+        compressor: makes a file smaller.
+        calibration: samples for it.
+        out: of the artifact.
+    """
+    trained, network = networks
+    with tempfile.TemporaryDirectory() as folder:
+        source = files.whole(trained, Path(folder))
+        (Path(folder) / "small").mkdir()
+        small = source if network is None else files.whole(network, Path(folder) / "small")
+        compressed, limit = files.small(small, compressor, calibration, out)
+        paths = {"original": source, "compressed": compressed}
+        loaded = {name: files.exporter.load(path) for name, path in paths.items()}
+        sizes = {name: path.stat().st_size for name, path in paths.items()}
+    if files.detection is None or limit is None:
+        return _Pair(loaded, sizes, {}, 0)
+    limits = {"original": files.detection.chosen.threshold, "compressed": limit}
+    return _Pair(loaded, sizes, limits, bytes_of_further(compressed))
 
 
 def _shrunk(
@@ -84,16 +135,16 @@ def _shrunk(
     return network, rows
 
 
-def _predict(call: Any, test: Subset, name: str) -> NDArray[np.float32]:
-    """Decoded predictions (N, K) in the runtime."""
+def _answers(loaded: Loaded, test: Subset, name: str) -> dict[str, NDArray[Any]]:
+    """Every output by name, of all samples: decoded predictions (N, K), and scores (N,) and flags (N,) of a detector."""
     total = -(-len(test) // BATCH)
-    parts = [call(pixels_BHWC) for pixels_BHWC in track(test.batches(BATCH), what=f"{name} model", total=total)]
+    parts = [loaded.answers(pixels_BHWC) for pixels_BHWC in track(test.batches(BATCH), what=f"{name} model", total=total)]
     if not parts:
         raise PersonError("the test split is empty: set a larger test share")
-    found_NK: NDArray[np.float32] = np.concatenate(parts)
-    if not np.isfinite(found_NK).all():
+    found = {output: np.concatenate([part[output] for part in parts]) for output in parts[0]}
+    if not np.isfinite(found["prediction"]).all():
         raise PersonError(f"the {name} model predicts values that are not finite: choose  compressor=none")
-    return found_NK
+    return found
 
 
 def _section(
@@ -123,6 +174,40 @@ def _section(
         summary += f", {label} {results['compressed'][headline]['value']:.3f} ({entry['value']:+.4f})"
         text.append(f"Change of {label}, paired over the samples: {_signed(entry)}.")
     return Section("Compression", summary, text=text, warnings=warnings, tables=tables)
+
+
+def _tell_of_detector(section: Section, unknown: dict[str, Any], pair: _Pair, *, bits: int) -> None:
+    """Add what became of the detector of unknown inputs: a table, a sentence, and what a reader is warned of."""
+    name, asked, small = unknown["detector"], unknown["asked"], unknown["compressed"]
+    rows: list[list[Cell]] = [
+        [which, f"{unknown[which]['threshold']:.4g}", _percent(unknown[which]["false_alarm"]),
+         f"{unknown[which]['validation_auroc']:.3f}"] for which in pair.limits
+    ]  # fmt: skip
+    caption = (
+        f"The detector {name} in both: its threshold, test samples that it calls unknown (asked: {100 * asked:g} %), and AUROC "
+        "of validation samples against outliers made of them"
+    )
+    section.tables.append(Table(caption, ["model", "threshold", "called unknown", "AUROC"], rows))
+    alike = unknown["rank_correlation"]
+    section.text.append(
+        f"The detector {name} is inside the compressed file; its threshold is set on that file's own scores of "
+        f"{unknown['validation']} validation samples. Of the test samples {unknown['other_flags']} get another flag"
+        + ("." if alike is None else f"; the rank correlation of their scores is {alike:.3f}.")
+    )
+    lost = unknown["original"]["validation_auroc"] - small["validation_auroc"]
+    if lost > BLUNTER:
+        section.warnings.append(f"Compression takes {lost:.3f} off the AUROC of the detector {name} on outliers that were made.")
+    if small["false_alarm"]["low"] > max(asked, unknown["original"]["false_alarm"]["high"]):
+        section.warnings.append(f"The compressed file calls {_percent(small['false_alarm'])} of the test samples unknown.")
+    if pair.sizes["compressed"] > (bits / 32 + SPARE) * pair.sizes["original"] >= pair.sizes["compressed"] - pair.kept:
+        section.warnings.append(
+            f"The file is that large because of the numbers of the detector {name} ({pair.kept / 1e6:.2f} MB): another one, or "
+            "fewer  ood.fitted , take less."
+        )
+
+
+def _percent(entry: dict[str, float]) -> str:
+    return f"{100 * entry['value']:.1f} % [{100 * entry['low']:.1f}, {100 * entry['high']:.1f}]"
 
 
 def _signed(entry: dict[str, float]) -> str:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.artifact import read_json, sha256, write_json
-from pipeline.core.delivery import opened_facts
+from pipeline.core.delivery import SOURCES, opened_facts
 from pipeline.core.errors import PersonError
 from pipeline.core.intervals import bootstrap
 from pipeline.core.parts import build, is_off
@@ -60,7 +60,8 @@ def run(
     )
     trials = [attempt(name, part, out / name, bench) for name, part in track(parts.items(), what="targets", total=len(parts))]
     found = _judged(task, trials, trained_NK, subset, cfg=cfg)
-    _publish(out, cfg, card, facts=opened_facts(made_of(made).metadata), parts=parts, found=found)
+    opened = made_of(made)
+    _publish(out, cfg, card, facts={source: opened_facts(opened.facts(source)) for source in SOURCES}, parts=parts, found=found)
     wrong = [one for one in found if one.refused]
     if wrong:
         told, rest = "; ".join(f"{one.trial.name}: {one.refused}" for one in wrong), [one for one in found if not one.refused]
@@ -107,9 +108,13 @@ def _publish(
     write_csv(out / "targets.csv", page.COLUMNS, [page.row(one) for one in found])
     paths = [path for one in found for path in sorted((out / one.trial.name).rglob("*")) if path.is_file()]
     files = {str(path.relative_to(out)): sha256(path) for path in paths}
-    write_json(out / "targets.json", {one.trial.name: {**one.facts(), "target": parts[one.trial.name]} for one in found})
-    write_json(out / "model.json", {**facts, "decoder": _decoder(cfg, card), "headline": found[0].trained if found else {}})
-    write_json(out / "bom.cdx.json", bill_of_materials(card, facts, files))
+    inside = {one.trial.name: facts[parts[one.trial.name].get("source", "export")].get("unknown", {}) for one in found}
+    targets = {one.trial.name: {**one.facts(), "unknown": inside[one.trial.name] if one.detector else {},
+                                "target": parts[one.trial.name]} for one in found}  # fmt: skip
+    write_json(out / "targets.json", targets)
+    headline = found[0].trained if found else {}
+    write_json(out / "model.json", {**facts["export"], "decoder": _decoder(cfg, card), "headline": headline})
+    write_json(out / "bom.cdx.json", bill_of_materials(card, facts["export"], files))
 
 
 def _section(task: Any, found: list[Judged], samples: int, options: dict[str, Any]) -> Section:

@@ -45,8 +45,8 @@ class OpenVino:
 
         path = directory / "model.xml"
         model = openvino.convert_model(str(made.file(self.source)))
-        for key in sorted(made.metadata):
-            model.set_rt_info(made.metadata[key], ["pipeline", key])
+        for key, value in sorted(made.facts(self.source).items()):
+            model.set_rt_info(value, ["pipeline", key])
         openvino.save_model(model, str(path), compress_to_fp16=self.half)
         return path
 

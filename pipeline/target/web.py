@@ -70,7 +70,8 @@ class Web:
         for name in RUNTIME:
             shutil.copyfile(runtime / name, directory / "ort" / name)
         shutil.copyfile(found, directory / "model.onnx")
-        text = json.dumps({**opened_facts(made.metadata), "decoder": dict(made.decoder)}, sort_keys=True, ensure_ascii=False)
+        facts = {**opened_facts(made.facts(self.source)), "decoder": dict(made.decoder)}
+        text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
         (directory / "model.json").write_text(text, encoding="utf-8")
         return directory / "index.html"
 

@@ -12,6 +12,7 @@ from torch import nn
 from pipeline.core.contracts import Exporter
 from pipeline.core.delivery import Compressor, Shrinker
 from pipeline.training.deploy import deploy
+from pipeline.training.detection import Detection
 from pipeline.training.finetune import finetune
 from pipeline.training.predict import BATCH, to_batch
 from pipeline.training.saved_model import load_model
@@ -64,25 +65,50 @@ def open_chain(task: Any, options: dict[str, Any], *, seed: int, ingest: Path, s
     return Chain(trained, task, read_subset(task, ingest, split, ["train"]), options, seed)
 
 
-def compressed(
-    network: nn.Module, task: Any, card: dict[str, Any], *, exporter: Exporter, compressor: Compressor, calibration: Subset,
-    out: Path,
-) -> Path:  # fmt: skip
+@dataclass(frozen=True)
+class Files:
+    """How a network becomes a file, and that a smaller one.
+
+    Attributes:
+        task: whose decoding goes into the file.
+        card: of the data.
+        exporter: writes the file.
+        detection: of unknown inputs; None where no detector travels.
+    """
+
+    task: Any
+    card: dict[str, Any]
+    exporter: Exporter
+    detection: Detection | None
+
+    def whole(self, network: nn.Module, directory: Path) -> Path:
+        """Write a network in evaluation mode, with the detector behind it; return its file."""
+        watch = None if self.detection is None else self.detection.behind(network)
+        return deploy(network, self.task, self.card, exporter=self.exporter, directory=directory, watch=watch)
+
+    def small(
+        self, source: Path, compressor: Compressor, calibration: Subset, directory: Path
+    ) -> tuple[Path, float | None]:  # fmt: skip
+        """Compress a file; return the small one, and the threshold that the detector in it has of its own."""
+        path = compressor(source, calibration.batches(CALIBRATION_BATCH), directory)
+        limit = None if self.detection is None else self.detection.settle(path, self.exporter.load(path))
+        return path, limit
+
+
+def compressed(network: nn.Module, files: Files, compressor: Compressor, calibration: Subset, *, out: Path) -> Path:
     """Write the network as a file and compress that; what lies in `out` afterwards is `model.onnx` of the compressor alone.
 
     Args:
         network: in evaluation mode.
-        task: whose decoding goes into the file.
-        card: of the data.
-        exporter: writes the file.
-        compressor: makes it smaller.
+        files: how it is written.
+        compressor: makes the file smaller.
         calibration: samples of the validation split.
         out: an empty folder.
     """
     whole = out / "whole"
     whole.mkdir()
-    source = deploy(network, task, card, exporter=exporter, directory=whole)
-    path = compressor(source, calibration.batches(CALIBRATION_BATCH), out)
+    source = files.whole(network, whole)
+    path, _ = files.small(source, compressor, calibration, out)
     source.unlink()
     whole.rmdir()
     return path

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.contracts import Exporter
-from pipeline.outlier.watch import OUTPUTS, Watch
+from pipeline.outlier.watch import OUTPUTS, Chosen, Watch
 
 
 class Deployed(nn.Module):
@@ -52,7 +52,7 @@ def deploy(
 
 def metadata(card: Mapping[str, Any], task: Any, watch: Watch | None = None) -> dict[str, str]:
     """What a stranger needs to use the file: shape and range of the input, meaning of the outputs, data and licence."""
-    unknown = {} if watch is None else {"unknown": _unknown(watch)}
+    unknown = {} if watch is None else {"unknown": told(watch.chosen)}
     shape = {"shape": ["batch", card["height"], card["width"], card["channels"]], "type": "uint8", "range": [0, 255]}
     return {
         "task": str(task.name),
@@ -67,8 +67,8 @@ def metadata(card: Mapping[str, Any], task: Any, watch: Watch | None = None) -> 
     }
 
 
-def _unknown(watch: Watch) -> str:
+def told(chosen: Chosen) -> str:
     """What the further outputs mean: which detector, its threshold, and the rate of false alarms that it was set for."""
-    facts = asdict(watch.chosen)
+    facts = asdict(chosen)
     facts |= {"detector": facts.pop("name"), "outputs": list(OUTPUTS), "meaning": "unknown: the score exceeds the threshold"}
     return json.dumps(facts, sort_keys=True)

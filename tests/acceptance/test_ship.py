@@ -59,7 +59,7 @@ def test_2_the_smallest_that_keeps_a_limit(clone):
     folder = clone("smallest")
     words = ["logger=none", "smallest.prune=[0.0,0.5,0.7]", "smallest.project=[1.0,0.9]", "smallest.max_drop=0.02"]
     (folder / "params.yaml").write_text(f"experiment: digits\noverrides: [{words[0]}]\nsource: conf/no_source\n")
-    assert run(["dvc", "repro", "train"], cwd=folder).code == 0
+    assert run(["dvc", "repro", "ood"], cwd=folder).code == 0
     found = run([sys.executable, "-m", "pipeline", "smallest", *words[1:], "--no-browser"], cwd=folder)
     assert found.code == 0, found.text[-4000:]
     table = list(csv.DictReader((folder / ".run/smallest/pareto.csv").read_text(encoding="utf-8").splitlines()))

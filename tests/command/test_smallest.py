@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 import yaml
 
@@ -18,7 +19,8 @@ from pipeline.compression.candidates import Candidate
 from pipeline.core import fingerprint
 from pipeline.core.config import compose
 from pipeline.core.errors import PersonError
-from tests import trained
+from pipeline.outlier.watch import Chosen, save_watch
+from tests import shipped, trained
 from tests.made_files import Made
 
 WORDS = [
@@ -30,10 +32,12 @@ pytestmark = pytest.mark.timeout(900)  # processes of their own, on a machine th
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """What ingest, split and train publish."""
+    """What ingest, split, train and ood publish."""
     data = tmp_path_factory.mktemp("published")
-    folders = trained.folders(data, count=200)
-    (folders.train / "manifest.json").write_text(json.dumps({"files": {}}))
+    trained.folders(data, count=200)
+    shipped.unwatched(data)
+    for name in ("train", "ood"):
+        (data / name / "manifest.json").write_text(json.dumps({"files": {}}))
     return data
 
 
@@ -113,6 +117,20 @@ def test_the_test_split_is_never_read(root, capsys, monkeypatch):
     assert not seen & closed
 
 
+def test_the_detector_that_travels_is_inside_what_is_measured(root, capsys):
+    save_watch(root / "data/ood", Chosen("energy", 0.0, 0.05, 20), {})
+    code, said = run(capsys, "smallest.prune=[0.5]", "smallest.compressor=[int8]")
+    assert code == 0, said
+    files = sorted((root / ".run/smallest").glob("*/model.onnx"))
+    assert len(files) == 2, "the original and the candidate"
+    limits = set()
+    for path in files:
+        proto = onnx.load(path)
+        assert [output.name for output in proto.graph.output] == ["prediction", "unknown_score", "unknown"]
+        limits.add(json.loads(next(entry.value for entry in proto.metadata_props if entry.key == "unknown"))["threshold"])
+    assert len(limits) == 2, "the candidate's threshold is its own"
+
+
 def test_a_candidate_that_cannot_be_made_is_a_line_and_the_others_go_on(root, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchao.quantization.pt2e", None)
     code, said = run(capsys, "smallest.prune=[0.0]", "smallest.compressor=[int8_aware,fp16]")
@@ -140,7 +158,7 @@ def test_what_cannot_be_asked_is_said_before_anything_runs(root, capsys, words, 
 
 def test_without_a_trained_network_it_says_what_to_run(root, capsys):
     shutil.rmtree(root / "data/train")
-    with pytest.raises(PersonError, match="dvc repro train"):
+    with pytest.raises(PersonError, match="dvc repro ood"):
         run(capsys)
 
 

@@ -4,14 +4,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 import yaml
+from scipy.stats import spearmanr
 from torch import nn
 
 from pipeline.core.errors import PersonError
 from pipeline.core.parts import build, is_off
 from pipeline.exporter.onnx import Onnx
+from pipeline.model.resnet import ResNet
+from pipeline.outlier.view import Known, halves
+from pipeline.outlier.watch import Chosen, Watch
+from pipeline.runtime.further import PREFIX, take_out
 from pipeline.training.deploy import deploy
 from pipeline.training.predict import predict
 from tests import toy
@@ -54,16 +60,22 @@ def batches(pixels):
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """An exported network whose norms have seen data."""
+def network():
+    """Its norms have seen data."""
     torch.manual_seed(0)
     model = Levels()
     with torch.no_grad():
         for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d)):
             norm.momentum = None
         model(torch.from_numpy(images(256, 5)).permute(0, 3, 1, 2).float() / 255)
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture(scope="module")
+def source(network, tmp_path_factory):
+    """It is exported."""
     task = build(toy.option("task", "classification"), card=CARD)
-    return deploy(model.eval(), task, CARD, exporter=Onnx(), directory=tmp_path_factory.mktemp("source"))
+    return deploy(network, task, CARD, exporter=Onnx(), directory=tmp_path_factory.mktemp("source"))
 
 
 def made(path):
@@ -129,6 +141,53 @@ def test_the_same_bytes_wherever_and_no_path_of_the_machine(compressor, source, 
 def test_no_calibration_image_is_said(rounding, source, tmp_path):
     with pytest.raises(PersonError, match="validation split is empty"):
         rounding(source, iter(()), tmp_path)
+
+
+def watched(model, name, card, folder, pixels):
+    """A network as a file, with a detector behind it that was fitted on these images."""
+    body, last = halves(model, torch.rand(2, 1, card["height"], card["width"]))
+    part = build(toy.option("detector", name))
+    with torch.no_grad():
+        features_ND = body(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
+        known = Known(last(features_ND), features_ND, torch.arange(len(pixels)) % len(card["classes"]), last.weight, last.bias)
+        watch = Watch(body, last, part.graph(part.fit(known).state), Chosen(name, 1.0, 0.05, 64)).eval()
+    task = build(toy.option("task", "classification"), card=card)
+    return deploy(model, task, card, exporter=Onnx(), directory=folder, watch=watch)
+
+
+@pytest.mark.parametrize("name", ["energy", "knn", "mahalanobis", "vim"])
+def test_a_detector_behind_it_stays_as_it_was(compressor, network, name, tmp_path):
+    """Its products are not rounded, its matrices are stored once, and what it says ranks as before."""
+    for folder in ("source", "out"):
+        (tmp_path / folder).mkdir()
+    source = watched(network, name, CARD, tmp_path / "source", images(600, 4))
+    small = compressor(source, batches(images(64, 1)), tmp_path / "out")
+    before, after = (Onnx().load(path).answers(images(256, 2)) for path in (source, small))
+    assert list(before) == list(after) == ["prediction", "unknown_score", "unknown"]
+    assert spearmanr(before["unknown_score"], after["unknown_score"]).statistic > 0.97
+    graph = onnx.load(small).graph
+    own = [node for node in graph.node if node.name.startswith(PREFIX) and not node.name.endswith("_widen")]
+    assert [node.op_type for node in own] == [node.op_type for node in take_out(onnx.load(source))[1].nodes]
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer if tensor.name.startswith(PREFIX)}
+    narrow = {key.rsplit(".")[-1] for key, kind in types.items() if kind == onnx.TensorProto.FLOAT16}
+    assert narrow == {"energy": set(), "knn": {"bank_NM_narrow", "axes_DM_narrow"}, "mahalanobis": {"axes_DM_narrow"}, "vim": {"axes_DM_narrow"}}[name]
+    assert onnx.TensorProto.INT8 not in types.values()
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """1.2 M weights with the detector that takes the most, fitted on as many samples as ood.fitted says."""
+    torch.manual_seed(0)
+    facts = {"channels": 1, "height": 28, "width_pixels": 28, "outputs": 10, "mean": [0.3], "std": [0.35]}
+    card = {**CARD, "classes": list("abcdefghij"), "height": 28, "width": 28}
+    model = ResNet(**facts, width=64, stages=3, dropout=0.0).eval()
+    return watched(model, "knn", card, tmp_path_factory.mktemp("large"), images(2000, 4)[:, :28, :28])
+
+
+def test_a_detector_keeps_a_network_of_some_size_within_the_goal(compressor, large, tmp_path):
+    """.30 of the size in 8 bits."""
+    small = compressor(large, batches(images(16, 1)[:, :28, :28]), tmp_path)
+    assert small.stat().st_size < (compressor.bits / 32 + 0.05) * large.stat().st_size
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Every option of conf/target is held to the laws of a target; a new option is tested with no new test file."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy.stats import spearmanr
 from torch import nn
 
 from pipeline.core.artifact import read_json
@@ -73,6 +75,7 @@ def watched(world):
 
 
 WATCHED = {"onnx", "openvino", "torch_export", "c", "executorch", "ncnn", "litert"}  # the detector is inside; web: test_web.py
+WATCHED_SMALL = {"onnx_int8", "openvino_int8", "c_int8"}  # the same of the compressed file, with its own threshold
 HEAVY = {"coreml", "executorch", "ncnn", "litert", "openvino_int8", "c_int8"}  # by `make test-all`
 
 
@@ -112,6 +115,13 @@ def test_it_says_what_the_trained_model_says_on_256_samples_in_a_process_of_its_
         other = found.answers[7]["unknown"].reshape(-1) != unknown_N
         assert np.ptp(score_N[other]) < 1e-6 if other.any() else True  # the sample that set the threshold may fall on either side
         assert other.sum() <= 1
+    if name in WATCHED_SMALL:
+        assert set(found.answers[7]) == {"prediction", "unknown_score", "unknown"}
+        score_N, flag_N = (found.answers[7][key].reshape(-1) for key in ("unknown_score", "unknown"))
+        assert spearmanr(score_N, watched[0]).statistic > 0.9
+        limit = json.loads(made_of(bench.made).told["unknown"])["threshold"]
+        assert np.array_equal(flag_N[np.abs(score_N - limit) > 1e-3], (score_N > limit)[np.abs(score_N - limit) > 1e-3])
+        assert 0 < flag_N.mean() < 0.2
 
 
 class Broken(nn.Module):

@@ -20,7 +20,7 @@ from tests import shipped
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return shipped.folder(tmp_path_factory.mktemp("predicted"), "onnx", timed=[1], repeats=1)
+    return shipped.folder(tmp_path_factory.mktemp("predicted"), "onnx", "onnx_int8", timed=[1], repeats=1)
 
 
 @pytest.fixture
@@ -49,6 +49,15 @@ def test_a_folder_becomes_a_table_and_pictures(folder, images, tmp_path, capsys)
         assert row["unknown"] == str(int(answer.unknown))
     assert len(list(seen.glob("*.png"))) == 6
     assert "median" in capsys.readouterr().out
+
+
+def test_the_compressed_model_flags_unknown_inputs_by_a_threshold_of_its_own(folder, images, tmp_path):
+    out = tmp_path / "table.csv"
+    assert main(["predict", str(images), "--model", str(folder), "--target", "onnx_int8", "--out", str(out)]) == 0
+    limits = {name: open_shipped(folder, target=name).facts["unknown"]["threshold"] for name in ("onnx", "onnx_int8")}
+    assert limits["onnx"] != limits["onnx_int8"]
+    for row in table(out):
+        assert row["unknown"] == str(int(float(row["unknown_score"]) > limits["onnx_int8"]))
 
 
 def test_archives_and_videos_are_read_too(folder, images, tmp_path):

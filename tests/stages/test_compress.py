@@ -11,7 +11,7 @@ from pipeline.core.parts import build
 from pipeline.core.section import read_section
 from pipeline.stages import compress
 from pipeline.training.subset import read_subset
-from tests import toy, trained
+from tests import shipped, toy, trained
 
 MEASURE = {"resamples": 60, "coverage": 0.95}
 
@@ -21,17 +21,22 @@ def folders(tmp_path_factory):
     return trained.folders(tmp_path_factory.mktemp("compress"))
 
 
+@pytest.fixture(scope="module")
+def inputs(folders):
+    return {**folders.inputs, "ood": shipped.unwatched(folders.train.parent)}
+
+
 def config(folders, **changes):
     return {
         "task": folders.task, "shrinker": {"none": {"_target_": None}}, "compressor": toy.option("compressor", "int8"), "exporter": toy.option("exporter", "onnx"),
-        "compress": {"calibration": 16}, "intervals": MEASURE, "seed": 0, "threads": 1, **changes,
+        "compress": {"calibration": 16}, "detector": {"none": {"_target_": None}}, "ood": shipped.OOD, "intervals": MEASURE, "seed": 0, "threads": 1, **changes,
     }  # fmt: skip
 
 
-def test_it_publishes_a_smaller_model_beside_the_original(folders, tmp_path):
+def test_it_publishes_a_smaller_model_beside_the_original(folders, inputs, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        summary = compress.run(config(folders), tmp_path / name, **folders.inputs)
+        summary = compress.run(config(folders), tmp_path / name, **inputs)
     first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("a", "b"))
     assert first == second
     assert set(first) == {"model.onnx", "metrics.json", "section.json"}
@@ -44,7 +49,7 @@ def test_it_publishes_a_smaller_model_beside_the_original(folders, tmp_path):
     assert any("hardly shrinks" in warning for warning in read_section(tmp_path / "a").warnings)  # a network of some 10 KB
 
 
-def test_calibration_sees_the_validation_split_alone(folders, tmp_path, monkeypatch):
+def test_calibration_sees_the_validation_split_alone(folders, inputs, tmp_path, monkeypatch):
     seen = []
 
     class Spy:
@@ -57,7 +62,7 @@ def test_calibration_sees_the_validation_split_alone(folders, tmp_path, monkeypa
     monkeypatch.setattr(
         compress, "build", lambda node, **extra: Spy() if "compressor" in node["_target_"] else build(node, **extra)
     )
-    compress.run(config(folders), tmp_path, **folders.inputs)
+    compress.run(config(folders), tmp_path, **inputs)
     task = build(folders.task, card=read_json(folders.ingest / "card.json"))
     val = {pixels.tobytes() for pixels in read_subset(task, folders.ingest, folders.split, ["val"]).pixels()}
     assert len(seen) == 16
@@ -91,17 +96,17 @@ def test_a_loss_of_half_a_point_is_warned_of(headline, higher, before, change, w
     )
 
 
-def test_an_exporter_and_a_validation_split_are_needed(folders, tmp_path):
+def test_an_exporter_and_a_validation_split_are_needed(folders, inputs, tmp_path):
     with pytest.raises(PersonError, match="exporter=onnx"):
-        compress.run(config(folders, exporter={"_target_": None}), tmp_path, **folders.inputs)
+        compress.run(config(folders, exporter={"_target_": None}), tmp_path, **inputs)
     (tmp_path / "split").mkdir()
     write_json(tmp_path / "split" / "split.json", {**read_json(folders.split / "split.json"), "val": []})
     with pytest.raises(PersonError, match="validation split is empty"):
-        compress.run(config(folders), tmp_path, **{**folders.inputs, "split": tmp_path / "split"})
+        compress.run(config(folders), tmp_path, **{**inputs, "split": tmp_path / "split"})
 
 
-def test_none_publishes_the_same_files_empty(folders, tmp_path):
-    compress.run(config(folders, compressor={"_target_": None}, exporter={"_target_": None}), tmp_path, **folders.inputs)
+def test_none_publishes_the_same_files_empty(folders, inputs, tmp_path):
+    compress.run(config(folders, compressor={"_target_": None}, exporter={"_target_": None}), tmp_path, **inputs)
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "metrics.json", "section.json"}
     assert read_json(tmp_path / "metrics.json") == {}
 
@@ -109,5 +114,5 @@ def test_none_publishes_the_same_files_empty(folders, tmp_path):
 def test_regression_is_compressed_alike(tmp_path):
     folders = trained.folders(tmp_path, task="regression", steps=5)
     (tmp_path / "out").mkdir()
-    compress.run(config(folders), tmp_path / "out", **folders.inputs)
+    compress.run(config(folders), tmp_path / "out", **folders.inputs, ood=shipped.unwatched(tmp_path))
     assert "mae" in read_json(tmp_path / "out" / "metrics.json")["change"]

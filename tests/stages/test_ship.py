@@ -4,6 +4,7 @@ import json
 import sys
 
 import numpy as np
+import onnx
 import pytest
 
 from pipeline.core.artifact import read_json
@@ -48,6 +49,10 @@ def test_it_publishes_every_target_a_bill_and_a_table_whatever_the_order(world, 
     assert facts["onnx"]["flips"] == facts["torch_export"]["flips"] == 0
     assert facts["onnx"]["agreement"] == 1.0
     assert facts["onnx_int8"]["precision"] == "int8"
+    assert facts["onnx_int8"]["detector"], "what is shipped in 8 bits flags unknown inputs too"
+    for name in ("onnx", "onnx_int8"):
+        told = {entry.key: entry.value for entry in onnx.load(tmp_path / "a" / name / "model.onnx").metadata_props}
+        assert facts[name]["unknown"] == json.loads(told["unknown"]), "each file's detector has a threshold of its own"
     assert said["a"].startswith("3 of 3 targets ran here and were compared on 64 samples; 2 in fp32 with 0 other classes")
     described = read_json(tmp_path / "a" / "model.json")
     assert described["labels"] == ["bar", "disc"]

@@ -38,7 +38,7 @@ def test_the_file_says_what_it_is_in(tmp_path, dtype, operator, wanted):
 
 @pytest.mark.parametrize(("dtype", "operator", "wanted"), CASES)
 def test_tensorrt_is_told_of_integers_only_where_the_file_has_scales(tmp_path, dtype, operator, wanted):
-    made = Made(None, None, np.zeros((2, 4, 5, 1), np.uint8), None, file(tmp_path / "small.onnx", dtype, operator), (), {}, {})
+    made = Made(None, None, np.zeros((2, 4, 5, 1), np.uint8), None, file(tmp_path / "small.onnx", dtype, operator), (), {}, {}, {})
     text = TensorRt(source="compress").build(made, tmp_path).read_text()
     assert ("--int8" in text) == (wanted == "int8")
     assert "--fp16" in text
