@@ -41,13 +41,24 @@ class _Pair:
         loaded: open in the exporter's runtime.
         sizes: bytes.
         limits: threshold of the detector; empty where none travels.
-        kept: bytes of the compressed file that the detector's numbers take.
+        kept: bytes of it that the detector's numbers take.
     """
 
     loaded: dict[str, Loaded]
     sizes: dict[str, int]
     limits: dict[str, float]
-    kept: int
+    kept: dict[str, int]
+
+    @property
+    def ratio(self) -> float:
+        """Of the sizes."""
+        return self.sizes["compressed"] / self.sizes["original"]
+
+    @property
+    def network(self) -> float:
+        """The same of what the detector's numbers leave."""
+        left = {name: size - self.kept[name] for name, size in self.sizes.items()}
+        return left["compressed"] / left["original"]
 
 
 def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Path, ood: Path) -> str:
@@ -83,7 +94,7 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, split: Path, train: Pat
     write_json(out / "metrics.json", {**stored, "change": change, "unknown": unknown})
     flips = int((predictions["original"].argmax(axis=1) != predictions["compressed"].argmax(axis=1)).sum())
     counts = (len(calibration), len(test), flips)
-    section = _section(task, pair.sizes, results, change, counts=counts, steps=steps, bits=compressor.bits)
+    section = _section(task, pair, results, change, counts=counts, steps=steps, bits=compressor.bits)
     if unknown:
         _tell_of_detector(section, unknown, pair, bits=compressor.bits)
     return write_section(out, section)
@@ -110,10 +121,10 @@ def _made(
         paths = {"original": source, "compressed": compressed}
         loaded = {name: files.exporter.load(path) for name, path in paths.items()}
         sizes = {name: path.stat().st_size for name, path in paths.items()}
+        kept = {name: bytes_of_further(path) for name, path in paths.items()}
     if files.detection is None or limit is None:
-        return _Pair(loaded, sizes, {}, 0)
-    limits = {"original": files.detection.chosen.threshold, "compressed": limit}
-    return _Pair(loaded, sizes, limits, bytes_of_further(compressed))
+        return _Pair(loaded, sizes, {}, kept)
+    return _Pair(loaded, sizes, {"original": files.detection.chosen.threshold, "compressed": limit}, kept)
 
 
 def _shrunk(
@@ -148,15 +159,14 @@ def _answers(loaded: Loaded, test: Subset, name: str) -> dict[str, NDArray[Any]]
 
 
 def _section(
-    task: Any, sizes: dict[str, int], results: dict[str, Any], change: dict[str, Any], *, counts: tuple[int, int, int],
+    task: Any, pair: _Pair, results: dict[str, Any], change: dict[str, Any], *, counts: tuple[int, int, int],
     steps: list[list[Cell]], bits: int,
 ) -> Section:  # fmt: skip
     headline, label = task.headline, task.meanings[task.headline][0]
-    ratio = sizes["compressed"] / sizes["original"]
-    warnings = warn(task, results, change, ratio=ratio, bits=bits)
+    warnings = warn(task, results, change, ratio=pair.network, bits=bits)
     names = list(results["original"])
     rows: list[list[Cell]] = [
-        [row[0], f"{sizes[str(row[0])] / 1e6:.3f}", *row[1:]] for row in metric_rows(results, names)
+        [row[0], f"{pair.sizes[str(row[0])] / 1e6:.3f}", *row[1:]] for row in metric_rows(results, names)
     ]  # fmt: skip
     tables = [
         Table(f"Both models in the same runtime on {counts[1]} test samples, with intervals",
@@ -164,7 +174,7 @@ def _section(
     ]  # fmt: skip
     if steps:
         tables.append(Table("Weights of the network after each step, before it became a file", ["step", "weights"], steps))
-    summary = f"{ratio:.2f} of the size ({sizes['compressed'] / 1e6:.2f} MB)"
+    summary = f"{pair.ratio:.2f} of the size ({pair.sizes['compressed'] / 1e6:.2f} MB)"
     told = f"Ranges were set on {counts[0]} samples of the validation split; the test split took no part."
     text = [told if bits < WIDE else f"Weights are stored in {bits} bits and computed with in 32; no sample was looked at."]
     if task.categories:
@@ -199,10 +209,10 @@ def _tell_of_detector(section: Section, unknown: dict[str, Any], pair: _Pair, *,
         section.warnings.append(f"Compression takes {lost:.3f} off the AUROC of the detector {name} on outliers that were made.")
     if small["false_alarm"]["low"] > max(asked, unknown["original"]["false_alarm"]["high"]):
         section.warnings.append(f"The compressed file calls {_percent(small['false_alarm'])} of the test samples unknown.")
-    if pair.sizes["compressed"] > (bits / 32 + SPARE) * pair.sizes["original"] >= pair.sizes["compressed"] - pair.kept:
+    if pair.ratio > bits / 32 + SPARE >= pair.network:
         section.warnings.append(
-            f"The file is that large because of the numbers of the detector {name} ({pair.kept / 1e6:.2f} MB): another one, or "
-            "fewer  ood.fitted , take less."
+            f"The compressed file is {pair.ratio:.2f} of the original's size, and {pair.network:.2f} without the numbers of the "
+            f"detector {name} ({pair.kept['compressed'] / 1e6:.2f} MB): another one, or fewer  ood.fitted , take less."
         )
 
 
@@ -217,7 +227,8 @@ def _signed(entry: dict[str, float]) -> str:
 def warn(task: Any, results: dict[str, Any], change: dict[str, Any], *, ratio: float, bits: int = 8) -> list[str]:
     """What a reader must know.
 
-    A headline that lost more than half a point (half a percent of itself where lower is better), or a file that stayed big.
+    A headline that lost more than half a point (half a percent of itself where lower is better), or a network that stayed
+    big; `ratio` is that of the sizes without the numbers of a detector.
     """
     headline, label = task.headline, task.meanings[task.headline][0]
     warnings = []
@@ -230,7 +241,7 @@ def warn(task: Any, results: dict[str, Any], change: dict[str, Any], *, ratio: f
             warnings.append(f"Compression changes {label} by {_signed(entry)}, for the worse.")
     if ratio > bits / 32 + SPARE:
         warnings.append(
-            f"The compressed file is {ratio:.2f} of the original's size: a network as small as this one hardly shrinks, because "
+            f"The compressed network is {ratio:.2f} of the original's size: one as small as this one hardly shrinks, because "
             "the graph, the scales and the layers that stay float outweigh its weights."
         )
     return warnings

@@ -1,6 +1,7 @@
 """The stage compress with a detector of unknown inputs: it is inside the small file, and says there what it says in the original."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from pipeline.core.artifact import read_json, write_json
 from pipeline.core.parts import build
-from pipeline.core.section import read_section
+from pipeline.core.section import Section, read_section
 from pipeline.core.store import open_samples, write_shards
 from pipeline.exporter.onnx import Onnx
 from pipeline.outlier.measure import threshold
@@ -132,6 +133,21 @@ def test_a_shrunk_network_has_a_detector_that_is_fitted_to_it(folders, knn, tmp_
     assert list(found) == OUTPUTS
     assert 0 < found["unknown"].mean() <= 0.05
     assert told_of["compressed"]["validation_auroc"] > told_of["original"]["validation_auroc"] - 0.1
+
+
+@pytest.mark.parametrize(("kept", "flagged", "auroc", "said"), [
+    (0, 0.05, 0.9, []), (100, 0.05, 0.9, [r"is 0\.40 of the original's size, and 0\.25 without the numbers of the detector knn"]),
+    (0, 0.3, 0.9, [r"calls 30\.0 % .* unknown"]), (0, 0.05, 0.8, [r"takes 0\.100 off the AUROC"]),
+])  # fmt: skip
+def test_what_a_detector_costs_is_warned_of(kept, flagged, auroc, said):
+    whole, small = (500, 200) if kept else (400, 100)
+    pair = compress._Pair({}, {"original": whole, "compressed": small}, {"original": 1.0, "compressed": 2.0}, {"original": kept, "compressed": kept})
+    unknown = {name: {"threshold": 1.0, "validation_auroc": area, "false_alarm": {"value": rate, "low": rate - 0.01, "high": rate + 0.01}}
+               for name, area, rate in (("original", 0.9, 0.05), ("compressed", auroc, flagged))}  # fmt: skip
+    section = Section("Compression", "")
+    compress._tell_of_detector(section, {**unknown, "detector": "knn", "asked": 0.05, "validation": 9, "other_flags": 1, "rank_correlation": None}, pair, bits=8)
+    assert len(section.warnings) == len(said)
+    assert all(re.search(one, warning) for one, warning in zip(said, section.warnings, strict=True))
 
 
 def test_scores_of_test_samples_have_no_part_in_the_file(folders, knn, tmp_path):
