@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.command.review import has_display
+from pipeline.command.verify import other_inputs
 from pipeline.core.artifact import digest, read_json
 from pipeline.core.config import Composer, compose
 from pipeline.core.dag import COMPOSED, read_params, read_stage
@@ -221,6 +222,10 @@ def _check(root: Path, cfg: dict[str, Any]) -> None:
     for name in INPUTS:
         if not (root / "data" / name / "manifest.json").is_file():
             raise PersonError(f"data/{name} is not there, and candidates are made of it: run  dvc repro ood")
+        made_from = read_json(root / "data" / name / "manifest.json").get("inputs") or {}
+        others = other_inputs(made_from, {other: root / "data" / other for other in INPUTS if other in made_from})
+        if others:
+            raise PersonError(f"data/{name} was made from another data/{others[0]} than what is there: run  dvc repro ood")
     import yaml
 
     composed = yaml.safe_load((root / COMPOSED).read_text(encoding="utf-8"))

@@ -2,7 +2,8 @@
 
 Candidates that share a network train it once. A file is kept under a key of everything that it follows from: the published
 artifacts, the settings, the code, and the versions of the libraries that this imports. Beside it lies what was measured, with the
-number of calls and the configuration of the runtime. Folders of no candidate of this search are removed at its end.
+number of calls and the configuration of the runtime, and what the file was made from: at the end of a search, folders of other
+artifacts or of other code are removed.
 
 K columns of a decoded prediction, N samples.
 """
@@ -12,6 +13,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from pipeline.training.chain import Chain, Files, compressed
 from pipeline.training.paired import paired_change
 from pipeline.training.subset import Subset
 
-FILE, ANSWERS, MEASURED = "model.onnx", "answers.npy", "measured.json"
+FILE, ANSWERS, MEASURED, MADE = "model.onnx", "answers.npy", "measured.json", "made.json"
 PARTS = ("shrinker", "compressor", "exporter", "detector", "task")
 SETTINGS = (*PARTS, "compress", "ood", "seed", "threads")
 PLACE = re.compile(r"[0-9a-f]{16}(\.partial)?")
@@ -82,7 +84,7 @@ class Search:
         self.world, self.repeats, self.say = world, repeats, say
         self.manner = {"repeats": repeats, "target": world.target}
         self._networks: dict[tuple[float, float], nn.Module] = {}
-        self._places: set[str] = set()
+        self._made: dict[str, dict[str, Any]] = {}  # name of a folder -> what it follows from, but for the settings
 
     def run(self, wanted: Sequence[Candidate]) -> list[Result]:
         """The original first, then every candidate; one that cannot be made or measured says why, and the others go on.
@@ -93,7 +95,7 @@ class Search:
         world = self.world
         place = self._place({"original": True, **world.shared})
         if not (place / FILE).is_file():
-            with _fresh(place) as partial:
+            with self._fresh(place) as partial:
                 world.files.whole(world.chain.trained, partial)
         with Stand(place / FILE, world.validation, target=world.target, repeats=self.repeats) as stand:
             original = self._original(place, stand)
@@ -118,7 +120,7 @@ class Search:
             return self._judged(candidate, self._found(candidate, stand), original)
         except PersonError as error:
             return Result(candidate, why=" ".join(str(error).split()))
-        except (RuntimeError, OSError) as error:  # its process ended, or torch or the machine gave up
+        except Exception as error:  # noqa: BLE001 - of torch, ONNX, its runtime, a detector or the machine; the others go on
             return Result(candidate, why=f"failed: {' '.join(str(error).split())[:300] or type(error).__name__}")
 
     def _found(self, candidate: Candidate, stand: Stand) -> Found:
@@ -130,7 +132,7 @@ class Search:
             if hasattr(compressor, "simulate"):
                 network = self.world.chain.aware(network, compressor)
             calibration = self.world.validation.spread(int(cfg["compress"]["calibration"]), int(cfg["seed"]), "calibration")
-            with _fresh(place) as partial:
+            with self._fresh(place) as partial:
                 compressed(network, self.world.files, compressor, calibration, out=partial)
         return self._measured(place, stand)
 
@@ -164,36 +166,39 @@ class Search:
         return Result(candidate, measured=measured, metric=metric, change=change)
 
     def _place(self, facts: dict[str, Any]) -> Path:
-        code = self.world.code({**{key: facts[key] for key in PARTS if key in facts}, "target": self.world.target})
-        text = json.dumps([self.world.identity, code, facts], sort_keys=True)
+        parts = {**{key: facts[key] for key in PARTS if key in facts}, "target": self.world.target}
+        made = {"identity": self.world.identity, "code": self.world.code(parts), "parts": parts}
+        text = json.dumps([made["identity"], made["code"], facts], sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self._places.add(name)
+        self._made[name] = made
         return self.world.folder / name
 
+    @contextmanager
+    def _fresh(self, final: Path) -> Iterator[Path]:
+        """A folder that takes its name once all is written."""
+        partial = final.with_name(f"{final.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        write_json(partial / MADE, self._made[final.name])
+        shutil.rmtree(final, ignore_errors=True)  # whose file is not there
+        partial.replace(final)
+
     def _tidy(self) -> None:
-        """Remove what belongs to no candidate of this search: of other data, code or settings, or half made before a kill."""
+        """Remove what was made from other artifacts or with other code, or half made before a kill."""
         for path in self.world.folder.iterdir():
-            if PLACE.fullmatch(path.name) and path.name not in self._places and path.is_dir():
+            if PLACE.fullmatch(path.name) and path.is_dir() and self._is_stale(path):
                 shutil.rmtree(path, ignore_errors=True)
 
-
-class _fresh:  # noqa: N801
-    """A folder that takes its name once all is written."""
-
-    def __init__(self, final: Path) -> None:
-        self.final, self.partial = final, final.with_name(final.name + ".partial")
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
-        return self.partial
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            shutil.rmtree(self.final, ignore_errors=True)  # whose file is not there
-            self.partial.replace(self.final)
-        else:
-            shutil.rmtree(self.partial, ignore_errors=True)
+    def _is_stale(self, path: Path) -> bool:
+        if not (path / MADE).is_file():
+            return True
+        made = read_json(path / MADE)
+        return made["identity"] != self.world.identity or made["code"] != self.world.code(made["parts"])
 
 
 def kept(place: Path, manner: dict[str, Any]) -> Found | None:

@@ -112,9 +112,13 @@ def lengths_of(found: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def _joined(found: pa.ChunkedArray) -> list[pa.Array]:
-    """A column of many small chunks as one, which costs less than to look at each; more than one only above 2 GB of text."""
-    one = found.combine_chunks()
-    return [chunk for chunk in (one.chunks if isinstance(one, pa.ChunkedArray) else [one]) if len(chunk)]
+    """A column of many small chunks as one, which costs less than to look at each.
+
+    It is a table that is joined: a column by itself fails above the 2 GiB of text that one chunk can hold (`ArrowInvalid`), where
+    the table keeps more than one.
+    """
+    joined = pa.table({"": found}).combine_chunks().column(0)
+    return [chunk for chunk in joined.chunks if len(chunk)]
 
 
 def _texts(chunk: pa.Array, seen: dict[bytes, str]) -> list[str]:

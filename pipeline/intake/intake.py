@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import PersonError
+from pipeline.core.errors import BadSampleError, PersonError
 from pipeline.core.record import Entry, Pixels, Rejected, Sample
 from pipeline.core.shards import Kept, mask_digest, mask_of
 from pipeline.images.decoding import Refused, Taken
@@ -53,6 +53,9 @@ def _work(entries: Iterable[Entry | Rejected], items: Items) -> Iterator[tuple[R
             look = items.look(entry)
         except OSError as error:
             yield Rejected(entry.name, f"cannot be read: {error.strerror or type(error).__name__}"), None
+            continue
+        except BadSampleError as error:  # a mask that is made of its file, which changed since it was listed
+            yield Rejected(entry.name, f"its mask: {error}"), None
             continue
         if look.outcome is not None:
             yield (entry, look), None

@@ -132,8 +132,14 @@ def _runs(value_N: NDArray[Any]) -> list[str]:
 
 
 def _time(value_N: NDArray[Any]) -> float:
-    """Integrated autocorrelation time, in events; 1 where they are independent or all the same."""
+    """Integrated autocorrelation time, in events; 1 where they are independent or all the same.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
     values_N = value_N.astype(np.float64)
+    if not np.isfinite(values_N).all():
+        raise ValueError(f"{int((~np.isfinite(values_N)).sum())} of {len(values_N)} values in succession are not finite")
     count, off_N = len(values_N), values_N - values_N.mean()
     if np.abs(off_N).max() <= 1e-9 * np.abs(values_N).max():
         return 1.0

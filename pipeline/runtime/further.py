@@ -100,7 +100,7 @@ def bytes_of_further(path: Path) -> int:
 
 
 def set_limit(path: Path, flag: str, limit: float, facts: Mapping[str, str]) -> None:
-    """Write another number into a file, above which its output `flag` is true.
+    """Write another number into a file, above which its output `flag` is true; a constant that others share with it stays theirs.
 
     Args:
         path: an ONNX file, which is written anew.
@@ -114,8 +114,11 @@ def set_limit(path: Path, flag: str, limit: float, facts: Mapping[str, str]) -> 
     proto = onnx.load(path)
     node = next(node for node in proto.graph.node if flag in node.output)
     assert node.op_type == "Greater", f"{flag} is made by {node.op_type}"
-    tensor = next(tensor for tensor in proto.graph.initializer if tensor.name == node.input[1])
-    tensor.CopyFrom(numpy_helper.from_array(np.asarray(limit, dtype=np.float32), tensor.name))
+    before = next(tensor for tensor in proto.graph.initializer if tensor.name == node.input[1])
+    if sum([*other.input].count(before.name) for other in proto.graph.node) > 1:
+        before = proto.graph.initializer.add()
+        before.name = node.input[1] = f"{PREFIX}{flag}.limit"
+    before.CopyFrom(numpy_helper.from_array(np.asarray(limit, dtype=np.float32), before.name))
     for entry in proto.metadata_props:
         entry.value = facts.get(entry.key, entry.value)
     path.write_bytes(proto.SerializeToString(deterministic=True))

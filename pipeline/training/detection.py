@@ -73,17 +73,22 @@ class Detection:
         """The detector behind a network: as it is where that is the trained one, fitted anew where it is another.
 
         Raises:
-            PersonError: the detector reads features, and the network has none any more.
+            PersonError: the network's outputs are not finite, or the detector reads features and it has none any more.
         """
         if network is self.trained:
             return self.watch
         lens, needed = Lens(network, self.card), "features" in self.part.needs
+        seen = lens.images(self.train.pixels(), total=len(self.train), what="samples for the detector")
+        if not (torch.isfinite(seen.logits_BK).all() and torch.isfinite(seen.features_BD).all()):
+            raise PersonError(
+                f"the shrunk network's outputs are not finite, and the detector {self.chosen.name!r} cannot be fitted to them: "
+                "shrink less, or lower  compress.tune_lr"
+            )
         if needed and not lens.has_features:
             raise PersonError(
                 f"the detector {self.chosen.name!r} reads features, and the shrunk network does not end in one linear layer: "
                 "choose  shrinker=none , or a detector such as  ood.ship=energy"
             )
-        seen = lens.images(self.train.pixels(), total=len(self.train), what="samples for the detector")
         truth = self.train.truth if self.task.categories else np.zeros(len(self.train), dtype=np.int64)
         scorer = self.part.graph(self.part.fit(lens.known(seen, torch.as_tensor(truth))).state)
         assert scorer is not None

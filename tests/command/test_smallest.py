@@ -12,6 +12,8 @@ from pathlib import Path
 import onnx
 import pytest
 import yaml
+from onnx.checker import ValidationError
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from pipeline.command import exp, smallest
 from pipeline.compression import measuring, search
@@ -271,12 +273,45 @@ def test_another_configuration_of_the_runtime_is_measured_anew(root, capsys, mad
     assert made.taken() == ([], ["original", "Int8", "Half"])
 
 
-def test_folders_of_no_candidate_of_the_search_are_removed(root, capsys, made):
+def test_folders_of_other_data_or_code_are_removed_and_those_of_a_wider_search_stay(root, capsys, made, monkeypatch):
     run(capsys, *PAIR)
     before = folders(root)
-    (root / ".run/smallest/0123456789abcdef.partial").mkdir()
-    (root / ".run/smallest/notes").mkdir()
+    for name in ("0123456789abcdef.partial", "0123456789abcdef", "notes"):
+        (root / ".run/smallest" / name).mkdir()
     run(capsys, *PAIR, "smallest.compressor=[fp16]")
-    left = folders(root)
-    assert left < before | {"notes"}
-    assert len(left) == 3, "the original, the candidate and a folder of a person"
+    assert folders(root) == before | {"notes"}, "the folder of a person stays too"
+    made.taken()
+    run(capsys, *PAIR)
+    assert made.taken() == ([], [])
+    hashed = fingerprint.module_hash
+    monkeypatch.setattr(fingerprint, "module_hash", lambda path: f"{hashed(path)}{str(path).endswith('compressor/int8.py')}")
+    run(capsys, *PAIR, "smallest.compressor=[fp16]")
+    assert len(folders(root)) == 3, "int8's code is another now"
+    (root / "data/train/manifest.json").write_text(json.dumps({"files": {}, "seed": 1}))
+    run(capsys, *PAIR, "smallest.compressor=[fp16]")
+    assert len(folders(root)) == 3
+    assert not folders(root) & before
+
+
+@pytest.mark.parametrize("error", [ValueError("Input X contains NaN"), Fail("no kernel for Foo"), ValidationError("bad node")], ids=repr)
+def test_whatever_a_library_raises_while_a_candidate_is_made_is_a_line(root, capsys, made, monkeypatch, error):
+    def fail(network, files, compressor, calibration, out):
+        if type(compressor).__name__ == "Int8":
+            raise error
+        return made.file(out, "Half")
+
+    monkeypatch.setattr(search, "compressed", fail)
+    code, said = run(capsys, *PAIR)
+    assert code == 0, said
+    assert f"1 of 2  int8: failed: {error}\n" in said
+    assert "smallest: fp16" in said
+
+
+@pytest.mark.parametrize("stale", ["split", "train", "ood"])
+def test_what_was_made_from_older_versions_of_each_other_is_refused(root, capsys, stale):
+    used = {"split": "ingest", "train": "split", "ood": "train"}[stale]
+    path = root / "data" / stale / "manifest.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "inputs": {used: "0" * 64}}))
+    with pytest.raises(PersonError, match=f"data/{stale} was made from another data/{used} than what is there: run  dvc repro ood"):
+        run(capsys, *PAIR)

@@ -1,5 +1,6 @@
 """The stage compress with a detector of unknown inputs: it is inside the small file, and says there what it says in the original."""
 
+import copy
 import json
 import re
 from dataclasses import replace
@@ -7,14 +8,18 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from pipeline.core.artifact import read_json, write_json
+from pipeline.core.errors import PersonError
 from pipeline.core.parts import build
 from pipeline.core.section import Section, read_section
 from pipeline.core.store import open_samples, write_shards
 from pipeline.exporter.onnx import Onnx
 from pipeline.outlier.measure import threshold
 from pipeline.stages import compress, export, ood
+from pipeline.training.detection import open_detection
+from pipeline.training.saved_model import load_model
 from pipeline.training.subset import read_subset
 from tests import shipped, toy, trained
 
@@ -160,3 +165,15 @@ def test_scores_of_test_samples_have_no_part_in_the_file(folders, knn, tmp_path)
     run(replace(folders, ingest=others), "knn", knn, tmp_path / "b")
     assert (tmp_path / "a/model.onnx").read_bytes() == (tmp_path / "b/model.onnx").read_bytes()
     assert (tmp_path / "a/metrics.json").read_bytes() != (tmp_path / "b/metrics.json").read_bytes()
+
+
+def test_a_network_whose_outputs_are_no_numbers_is_said(folders, knn):
+    config_knn = config(folders, "knn")
+    network = load_model(folders.train)
+    task = build(folders.task, card=read_json(folders.ingest / "card.json"))
+    detection = open_detection(config_knn, network, task, {"ingest": folders.ingest, "split": folders.split, "ood": knn / "ood"})
+    broken = copy.deepcopy(network)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    with pytest.raises(PersonError, match="outputs are not finite, and the detector 'knn' cannot be fitted"):
+        detection.behind(broken)

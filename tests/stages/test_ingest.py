@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipeline.core import shard_files, shards
 from pipeline.core.artifact import sha256
-from pipeline.core.errors import PersonError
+from pipeline.core.errors import BadSampleError, PersonError
 from pipeline.core.record import Entry, Rejected, Sample
 from pipeline.core.shard_files import checksum
 from pipeline.core.store import open_samples
@@ -547,6 +547,9 @@ class Masked(Annotated):
             yield Entry(f"grey {level}", partial(np.full, (16, 16, 3), level, np.uint8), label=level % 2)
 
 
+LISTED = Masked.entries
+
+
 @pytest.fixture
 def masked(tmp_path, monkeypatch):
     source = tmp_path / "source"
@@ -589,6 +592,19 @@ def test_a_mask_whose_file_is_too_large_is_not_read(settings, tmp_path, masked, 
     monkeypatch.setattr(Masked, "names", ("b",))
     run(settings, tmp_path / "one", masked, max_bad_fraction=0.5)
     assert "its mask is too large: 1099511627776 bytes" in (tmp_path / "one/quarantine.csv").read_text()
+
+
+@pytest.mark.usefixtures("later")
+def test_a_mask_that_broke_since_it_was_listed_is_put_aside(settings, tmp_path, masked, monkeypatch):
+    def changed(self):
+        yield from (replace(entry, read_mask=broken) if entry.name == "b" else entry for entry in LISTED(self))
+
+    def broken():
+        raise BadSampleError("it holds 7, expected 0 or 1")
+
+    monkeypatch.setattr(Masked, "entries", changed)
+    run(settings, tmp_path / "one", masked, max_bad_fraction=0.5)
+    assert "b,its mask: it holds 7" in (tmp_path / "one/quarantine.csv").read_text().replace('"', "")
 
 
 def test_a_file_that_cannot_be_read_or_is_too_large_is_put_aside(settings, source, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.core import columns
 from pipeline.core.columns import column, lengths_of, values_of
 
 CASES = [
@@ -39,6 +40,13 @@ def test_values_are_those_of_pyarrow_over_chunks_and_slices(kind):
 def test_equal_text_is_one_object():
     found = values_of(pa.chunked_array([["group a"], ["group a"]]))
     assert found[0] is found[1]
+
+
+def test_more_text_than_one_chunk_can_hold_stays_in_several():
+    zeros = pa.py_buffer(np.zeros(3 << 29, np.uint8))  # 1.5 GiB that are never touched
+    ends = pa.py_buffer(np.array([0, 3 << 29], np.int32))
+    long = pa.Array.from_buffers(pa.string(), 1, [None, ends, zeros])
+    assert [len(chunk) for chunk in columns._joined(pa.chunked_array([long, long]))] == [1, 1]
 
 
 def test_lengths_are_those_of_the_lists():

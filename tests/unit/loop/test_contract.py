@@ -93,6 +93,12 @@ def test_independent_answers_count_as_such_and_too_few_have_no_upper_end():
     assert "too few" not in judge.evidence(rng.normal(1, 0.1, 2000), 99.0, 0.95)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_times_that_are_no_numbers_are_an_error_and_not_independent(wrong):
+    with pytest.raises(ValueError, match="1 of 20 values in succession are not finite"):
+        judge.independent(np.where(np.arange(20) == 7, wrong, 1.0))
+
+
 def drawn(units, seed):
     rng = np.random.default_rng(seed)
     below = rng.lognormal(0, 0.5, units)

@@ -78,6 +78,18 @@ def test_a_file_of_one_output_is_left_alone(tmp_path):
     assert rest == source
 
 
+def test_a_constant_that_others_read_too_stays_theirs(tmp_path, pixels):
+    proto = onnx.load(model(tmp_path / "a.onnx"))
+    proto.graph.node[-1].input[1] = "two"  # as an optimiser joins equal constants
+    onnx.save(proto, tmp_path / "a.onnx")
+    before = open_file(tmp_path / "a.onnx").answers(pixels)
+    for rank in (2, 4):
+        set_limit(tmp_path / "a.onnx", "flag", float(np.sort(before["score"])[rank]), {})
+        after = open_file(tmp_path / "a.onnx").answers(pixels)
+        assert after["flag"].sum() == len(pixels) - rank - 1
+        assert all(np.array_equal(before[name], after[name]) for name in ("prediction", "score"))
+
+
 def test_another_limit_and_what_tells_of_it_are_written(tmp_path, pixels):
     path = model(tmp_path / "a.onnx")
     score = open_file(path).answers(pixels)["score"]
