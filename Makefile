@@ -27,10 +27,10 @@ repro: $(REPRO_READY)  ## install, then rebuild whatever is stale: data to repor
 	dvc repro
 
 test: $(TEST_READY)  ## install, then the tests (minutes)
-	$(PYTHON) -m pytest -n 2 --dist loadgroup --durations=15 --cov --cov-report=term:skip-covered --cov-fail-under=85
+	$(PYTHON) -m pytest -n 2 --dist loadgroup --durations=15
 
-test-all: $(TEST_READY)  ## the tests and the slow ones (tens of minutes)
-	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not slurm and not acceptance"
+test-all: $(TEST_READY)  ## the tests and the slow ones, with coverage and its floor (about two hours)
+	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not slurm and not acceptance" --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 acceptance: $(TEST_READY)  ## one test a numbered line of an issue, printing its figure (some hours)
 	$(PYTHON) -m pytest tests/acceptance -m acceptance -s --timeout=7200

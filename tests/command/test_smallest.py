@@ -18,7 +18,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from pipeline.command import exp, smallest
 from pipeline.compression import measuring, search
 from pipeline.compression.candidates import Candidate
-from pipeline.core import fingerprint
+from pipeline.core import config, fingerprint
 from pipeline.core.config import compose
 from pipeline.core.errors import PersonError
 from pipeline.outlier.watch import Chosen, save_watch
@@ -41,6 +41,26 @@ def published(tmp_path_factory):
     for name in ("train", "ood"):
         (data / name / "manifest.json").write_text(json.dumps({"files": {}}))
     return data
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """What Hydra made, by its folder and words."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def hydra_once(composed, monkeypatch):
+    """Hydra takes a quarter of a second for each composition, and these tests ask for the same ones over and over."""
+    made = config._hydra
+
+    def once(conf, chosen, *, overrides):
+        key = (str(conf.resolve()), *chosen, *overrides)
+        if key not in composed:
+            composed[key] = made(conf, chosen, overrides=overrides)
+        return composed[key]
+
+    monkeypatch.setattr(config, "_hydra", once)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from pipeline.core.config import compose as composed
+from pipeline.core.config import Composer
 from pipeline.core.dag import COMPOSED, read_stages
 from pipeline.core.fingerprint import closure
 from pipeline.core.parts import ROOMS, declared_arguments, source_of, targets
@@ -26,8 +26,12 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(f"{path.parent.name}/{path.stem}" for room in ROOMS for path in (CONF / room).glob("*.yaml"))
 ASKED = ("plant",)  # rooms that no stage reads: a command composes one of their options
 LISTED = ("baseline", "attack", "explainer", "detector", "verifier")  # rooms of which several parts are chosen at once
-compose = lru_cache(maxsize=None)(lambda *words: composed(CONF, experiment=words[0], overrides=words[1:]))
+composer = lru_cache(maxsize=None)(lambda experiment: Composer(CONF, experiment=experiment))
 HEAVY = ("torch", "torchvision", "timm", "pytorch_lightning", "lightning", "torchmetrics")
+
+
+def compose(experiment, *overrides):
+    return composer(experiment)(overrides)
 
 
 def tree(name):

@@ -60,7 +60,7 @@ def test_words_and_format_of_every_module_run_only_compose(repository):
     pytest.param("core/intervals.py", {"augment", "synthesize", "baseline", "calibrate", "evaluate", "robustness", "ood", "compress"}, marks=pytest.mark.slow),  # eight stages
     ("corruption/noise.py", {"robustness"}),                         # imported by one
     ("splitter/stratified.py", {"split"}),                           # a class that `_target_` names
-    ("explainer/gradcam.py", {"explain"}),
+    pytest.param("explainer/gradcam.py", {"explain"}, marks=pytest.mark.slow),  # as the noise above
     ("splitter/blocked.py", set()),                                  # a part that this experiment does not use
     ("stages/report.html.j2", set()),                                # what a stage reads beside its module: report alone
 ])  # fmt: skip
@@ -88,6 +88,7 @@ def test_a_comment_in_conf_runs_only_compose(repository):
         assert repository.repro().run == ["compose"]
 
 
+@pytest.mark.slow  # as a leaf of conf above
 def test_an_override_and_its_revert_run_nothing_twice(repository, built):
     before = built.outputs()
     repository.params(overrides=["explain.count=3"])
@@ -140,6 +141,7 @@ def test_an_experiment_runs_with_overrides_in_hydras_grammar(repository):
     assert repository.repro().run == []
 
 
+@pytest.mark.slow  # as `exp` above
 def test_dvcs_own_way_to_set_parameters_works(repository):
     done = repository.call("dvc", "exp", "run", "-S", 'overrides=["explain.count=2"]', "-S", "experiment=toy")
     assert "explain" in done.stdout + done.stderr

@@ -45,6 +45,7 @@ def test_prune_comes_before_project_and_the_file_gets_smaller_each_time(folders,
     assert values[1] > values[0] - 0.15
 
 
+@pytest.mark.slow
 def test_training_under_rounding_comes_last_and_the_same_again_gives_the_same_bytes(folders, inputs, tmp_path):
     files = []
     for name in ("a", "b"):

@@ -49,9 +49,9 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "named", "to"), [
-    ("SIGTERM", {"workers": 2}, None),
+    pytest.param("SIGTERM", {"workers": 2}, None, marks=pytest.mark.slow),
     ("SIGUSR1", {"ranks": 2}, [1]),
-    ("SIGUSR2", {"kind": "gan"}, None),
+    pytest.param("SIGUSR2", {"kind": "gan"}, None, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_signal_keeps_the_step_and_ends_with_75(tmp_path, whole, name, named, to):
     assert signalled(tmp_path / "run", name, to=to, **named) == whole(**named)
