@@ -198,7 +198,7 @@ class Search:
         if not (path / MADE).is_file():
             return True
         made = read_json(path / MADE)
-        return made["identity"] != self.world.identity or made["code"] != self.world.code(made["parts"])
+        return bool(made["identity"] != self.world.identity or made["code"] != self.world.code(made["parts"]))
 
 
 def kept(place: Path, manner: dict[str, Any]) -> Found | None:
