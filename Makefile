@@ -29,7 +29,7 @@ repro: $(REPRO_READY)  ## install, then rebuild whatever is stale: data to repor
 test: $(TEST_READY)  ## install, then the tests (minutes)
 	$(PYTHON) -m pytest -n 2 --dist loadgroup --durations=15
 
-test-all: $(TEST_READY)  ## the tests and the slow ones, with coverage and its floor (about two hours)
+test-all: $(TEST_READY)  ## the tests and the slow ones, with coverage and its floor (long)
 	$(PYTHON) -m pytest -n 2 --dist loadgroup -m "not slurm and not acceptance" --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 acceptance: $(TEST_READY)  ## one test a numbered line of an issue, printing its figure (some hours)
