@@ -15,11 +15,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtrc, ndtri
 
 LEVEL = 1e-4  # of each test: a sound policy is called faulty once in ten thousand audits
 
@@ -118,6 +118,8 @@ def _epochs(epochs: Sequence[Epoch]) -> Finding:
 
 
 def _against_chance(name: str, equal: int, pairs: int, epochs: Sequence[Epoch]) -> Finding:
+    from scipy.special import bdtrc  # here: a second run remembers the finding, and this is a fifth of its start
+
     rate = _chance(epochs)
     likely = 1.0 if equal == 0 else float(bdtrc(equal - 1, pairs, min(1.0, rate)))
     return Finding(name, f"{equal:,} of {pairs:,} pairs", f"about {rate * pairs:.1f} by chance", likely > LEVEL)
@@ -147,7 +149,7 @@ def _steps(epochs: Sequence[Epoch]) -> Finding:
     if not pairs:
         return Finding("correlation between steps of the policy", "one step draws", "nothing to compare", passed=True)
     worst, where = max(pairs)
-    bound = -float(ndtri(LEVEL / 2 / len(pairs))) / math.sqrt(len(rows))
+    bound = -NormalDist().inv_cdf(LEVEL / 2 / len(pairs)) / math.sqrt(len(rows))
     found = f"{worst:.3f} (steps {where})"
     return Finding("correlation between steps of the policy", found, f"below {bound:.3f} at {len(rows)} draws", worst < bound)
 
@@ -169,7 +171,7 @@ def order_of_labels(passes: Sequence[Sequence[int] | NDArray[Any]], *, again: bo
         if abs(score) >= abs(worst):
             worst, expected, share = score, mean, equal
     found = f"{share:.1%} of neighbours have the same label" + (", every epoch in the same order" if again else "")
-    passed = worst < -float(ndtri(LEVEL)) and not again
+    passed = worst < -NormalDist().inv_cdf(LEVEL) and not again
     return Finding("order of the labels", found, f"about {expected:.1%}, each epoch in an order of its own", passed)
 
 

@@ -2,8 +2,21 @@
 
 import importlib
 import sys
+from types import ModuleType
+from typing import Any
 
 UNUSED = ("torch", "huggingface_hub")  # it would import them for tensors and for a hub of policies: half of its start
+LATE = "scipy.special"  # one transform, RingingOvershoot, asks it for one function
+
+
+class Late(ModuleType):
+    """Stands for a module that is imported when something is first asked of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        """From the module itself; of nothing while this one is in its place."""
+        if sys.modules.get(self.__name__) is self:
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 def import_albumentations() -> None:
@@ -12,9 +25,9 @@ def import_albumentations() -> None:
     None in `sys.modules` makes an import raise ModuleNotFoundError (the Python language reference, 5.3.1), which albumentations
     2.0.8 takes for "not installed". The entries are removed again at once.
     """
-    absent = [name for name in UNUSED if name not in sys.modules]
-    blocked: dict[str, None] = dict.fromkeys(absent)
-    sys.modules.update(blocked)  # type: ignore[arg-type]
+    stand_ins: dict[str, ModuleType | None] = {**dict.fromkeys(UNUSED), LATE: Late(LATE)}
+    absent = {name: module for name, module in stand_ins.items() if name not in sys.modules}
+    sys.modules.update(absent)  # type: ignore[arg-type]
     try:
         importlib.import_module("albumentations")
     finally:

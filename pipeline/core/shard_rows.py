@@ -18,6 +18,7 @@ from pipeline.core.columns import column
 from pipeline.core.errors import PersonError
 
 ROWS = "rows.arrow"
+BUFFERED = 1 << 20  # bytes of it: a batch a shard is some thirty writes of a few bytes each
 SCHEMA = pa.schema([
     ("id", pa.string()), ("name", pa.string()), ("label", pa.int32()), ("target", pa.float32()), ("weight", pa.float32()),
     ("group", pa.string()), ("origin", pa.string()), ("parent", pa.string()), ("given", pa.string()),
@@ -112,7 +113,8 @@ class RowsWriter:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._writer: Any = pa.ipc.new_file(str(directory / ROWS), ROWS_SCHEMA)
+        self._file: Any = pa.output_stream(str(directory / ROWS), buffer_size=BUFFERED)
+        self._writer: Any = pa.ipc.new_file(self._file, ROWS_SCHEMA)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """The next shard."""
@@ -120,4 +122,6 @@ class RowsWriter:
 
     def close(self) -> None:
         """The last shard was added; a second time does nothing."""
-        self._writer.close()
+        if not self._file.closed:
+            self._writer.close()
+            self._file.close()

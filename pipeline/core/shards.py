@@ -36,6 +36,7 @@ FOLDER = "shards"
 ORDER = "shards.json"
 PARTIAL = "open.partial"  # a shard that is still being written
 SHARD_BYTES = 4 << 20  # pixels of a shard, on average: what one changed sample rewrites
+LAYOUT = f"{SCHEMA.names} {SCHEMA.metadata}".encode()  # said once: Arrow takes longer to say it than SHA-256 to hash it
 BATCH_BYTES = 4 << 20  # pixels of a record batch: what writing holds in memory
 LONGEST = 8  # times the target count, should no border come; without it one shard in e^8 would be longer
 SHAPE = ("height", "width", "channels")
@@ -226,7 +227,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def _start() -> Any:
-    return hashlib.sha256(f"{SCHEMA.names} {SCHEMA.metadata}".encode())
+    return hashlib.sha256(LAYOUT)
 
 
 def pieces(count: int, size: int) -> list[slice]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.findings import phash
 from pipeline.findings.crops import find_crops
 from pipeline.findings.duplicates import NEAREST, SEARCHED, Bar, Pair, Thumbnails, neighbours, proposals, set_bar, verify
+from pipeline.findings.rows import RowsLike
 
 CROPS = 6  # nearest neighbours that are held to be crops of each other
 
@@ -28,8 +29,8 @@ class Looks:
         pixels: of one full image.
     """
 
-    small_N: NDArray[np.uint8]
-    thumb_NTT: NDArray[np.uint8]
+    small_N: RowsLike
+    thumb_NTT: RowsLike
     noise_N: NDArray[np.float64]
     clipped_N: NDArray[np.float64]
     pixels: int

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.findings.duplicates import Pair
+from pipeline.findings.rows import RowsLike
 
 SHARES = (0.95, 0.925, 0.9, 0.875, 0.85, 0.8)  # of the whole picture's side that a crop may show
 SMALLEST = 32  # pixels of a thumbnail's side below which a crop cannot be told
@@ -22,7 +23,7 @@ GAIN = 0.5  # the crop must explain the pair so much better than the whole does:
 Images = dict[int, NDArray[np.float32]]
 
 
-def find_crops(thumb_NTT: NDArray[np.uint8], pair_P2: NDArray[np.int64], likeness: float) -> list[Pair]:
+def find_crops(thumb_NTT: RowsLike, pair_P2: NDArray[np.int64], likeness: float) -> list[Pair]:
     """Those of some pairs of which one is a crop of the other; `symmetry` is 0.
 
     Normalised cross-correlation of the shrunk crop over all places of the whole (Lewis 1995, equation 1), both ways.

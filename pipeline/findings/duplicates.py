@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.findings import phash
 from pipeline.findings.phash import SYMMETRIES, turned
+from pipeline.findings.rows import RowsLike
 
 COMPARED = 16  # pixels of the side at which pairs are compared: white noise of the full image is averaged away
 NEIGHBOUR = 30  # the neighbour that stands for a different picture; clusters of more copies raise the bar
@@ -67,7 +68,7 @@ class Thumbnails:
         pixels: of a full image.
     """
 
-    def __init__(self, thumb_NTT: NDArray[np.uint8], noise_N: Doubles, clipped_N: Doubles, pixels: int) -> None:
+    def __init__(self, thumb_NTT: RowsLike, noise_N: Doubles, clipped_N: Doubles, pixels: int) -> None:
         side = min(COMPARED, thumb_NTT.shape[-1])
         fold = thumb_NTT.shape[-1] // side
         self.side = side
@@ -134,7 +135,7 @@ def set_bar(thumbnails: Thumbnails, *, slack: float, floor: float, ceiling: floa
     return Bar(float(np.clip(1 - slack * (1 - crowd), floor, ceiling)), crowd)
 
 
-def proposals(small_N: NDArray[np.uint8], usable_N: NDArray[np.bool_], radius: int) -> NDArray[np.int64]:
+def proposals(small_N: RowsLike, usable_N: NDArray[np.bool_], radius: int) -> NDArray[np.int64]:
     """Pairs (P, 2), i < j, that may be one picture.
 
     Args:
@@ -145,10 +146,10 @@ def proposals(small_N: NDArray[np.uint8], usable_N: NDArray[np.bool_], radius: i
     rows = np.flatnonzero(usable_N)
     if len(rows) < 2:
         return np.zeros((0, 2), dtype=np.int64)
-    small_N = small_N[rows]
-    found = [phash.near(phash.phash(small_N), radius)]
+    images_N = small_N[rows]
+    found = [phash.near(phash.phash(images_N), radius)]
     if len(rows) <= SEARCHED:
-        found.append(neighbours(phash.invariants(small_N), NEAREST))
+        found.append(neighbours(phash.invariants(images_N), NEAREST))
     return rows[np.unique(np.concatenate(found), axis=0)]
 
 

@@ -1,6 +1,8 @@
 """What is kept of each sample from one run to the next: its measures, the image that is hashed, and its thumbnail.
 
-One folder a key (code and versions), in it one row a sample; a run recomputes the rows of new ids alone.
+One folder a key (code and versions). In it lie parts, each with the rows of the samples that were new to one run; they are never
+written again, so that a run writes as much as it looks at. Where parts are many, or half of their rows are of samples that are
+gone, a run brings what it needs together in one part and removes the others.
 
 N samples, T side of a thumbnail.
 """
@@ -8,7 +10,7 @@ N samples, T side of a thumbnail.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,17 @@ from pipeline.core.progress import track
 from pipeline.core.store import Samples
 from pipeline.findings import measures, phash
 from pipeline.findings.copies import Looks
+from pipeline.findings.rows import Rows
 
-NEW = -2  # in place of a row's former place; -1 would look like the neighbour of row 0
 FILES = ("ids", "measures", "small", "thumbs")
+PARTS = 32  # at most
+BLOCK = 1024  # rows that are brought together at a time
+Part = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Items:
-    """Rows of samples in stored order; the images are mapped from disk.
+    """Rows of samples in stored order; the images lie on disk.
 
     Attributes:
         measures: name -> (N,), as `measures.NAMES` lists them.
@@ -37,8 +42,8 @@ class Items:
     """
 
     measures: dict[str, NDArray[np.float64]]
-    small_N: NDArray[np.uint8]
-    thumb_NTT: NDArray[np.uint8]
+    small_N: Rows
+    thumb_NTT: Rows
     computed: int
 
     def looks(self, pixels: int) -> Looks:
@@ -47,7 +52,7 @@ class Items:
 
 
 def gather(samples: Samples, folder: Path, code: Mapping[str, Any]) -> Items:
-    """Rows of all samples; memory stays at one image, and the rows themselves lie in files.
+    """Rows of all samples; memory stays at a block of images, and the rows themselves lie in files.
 
     Args:
         samples: of ingest.
@@ -57,49 +62,53 @@ def gather(samples: Samples, folder: Path, code: Mapping[str, Any]) -> Items:
     columns = samples.columns
     side = measures.thumb_side(int(columns["height"].min()), int(columns["width"].min()))
     key = hashlib.sha256(json.dumps([code, side], sort_keys=True).encode()).hexdigest()[:16]
-    kept, fresh = folder / key, folder / f"{key}.new"
-    old = _load(kept)
-    places = {} if old is None else {name: place for place, name in enumerate(old["ids"].tolist())}
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    files = _empty(fresh, len(samples), side)
-    files["ids"][:] = samples.ids
-    before = np.asarray([places.get(identity, NEW) for identity in samples.ids], dtype=np.int64)
-    if old is not None:
-        _carry(old, files, before)
-    fresh_ones = np.flatnonzero(before == NEW).tolist()
-    for place in track(fresh_ones, what="quality", total=len(fresh_ones)):
-        pixels_HWC = samples.pixels(place)
+    kept = folder / key
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path != kept:
+            shutil.rmtree(path, ignore_errors=True)
+    parts = _load(kept)
+    places = _places(parts)
+    fresh = [place for place, identity in enumerate(samples.ids) if identity not in places]
+    rows = sum(len(part["ids"]) for part in parts.values())
+    together = len(parts) >= PARTS or rows > 2 * (len(samples) - len(fresh))
+    if fresh or together:
+        _write(samples, kept, range(len(samples)) if together else fresh, parts, side=side)
+        for number in parts if together else ():
+            shutil.rmtree(kept / str(number))
+        parts = _load(kept)
+        places = _places(parts)
+    found = _rows(parts, [places[identity] for identity in samples.ids])
+    measured_NK = found["measures"][:]
+    columns_of = {name: measured_NK[:, number].copy() for number, name in enumerate(measures.NAMES)}
+    return Items(columns_of, found["small"], found["thumbs"], len(fresh))
+
+
+def _write(samples: Samples, kept: Path, positions: Sequence[int], parts: Mapping[int, Part], *, side: int) -> None:
+    """One more part, with the rows of some samples; those that a part holds already are taken from it."""
+    places = _places(parts)
+    partial = kept / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    files = _empty(partial, len(positions), side)
+    files["ids"][:] = [samples.ids[position] for position in positions]
+    known = [(row, places[samples.ids[position]]) for row, position in enumerate(positions) if samples.ids[position] in places]
+    for start in range(0, len(known), BLOCK):
+        rows, old = zip(*known[start : start + BLOCK], strict=True)
+        for name, found in _rows(parts, old).items():
+            files[name][list(rows)] = found[:]
+    fresh = [(row, position) for row, position in enumerate(positions) if samples.ids[position] not in places]
+    for row, position in track(fresh, what="quality", total=len(fresh)):
+        pixels_HWC = samples.pixels(position)
         grey_HW = measures.grey(pixels_HWC)
-        files["measures"][place] = measures.measure(pixels_HWC)
-        files["small"][place] = phash.small(grey_HW)
-        files["thumbs"][place] = measures.thumbnail(grey_HW, side)
+        files["measures"][row] = measures.measure(pixels_HWC)
+        files["small"][row] = phash.small(grey_HW)
+        files["thumbs"][row] = measures.thumbnail(grey_HW, side)
     for file in files.values():
         file.flush()
-    del files, old
-    for path in folder.iterdir():
-        if path != fresh:
-            shutil.rmtree(path, ignore_errors=True)
-    fresh.rename(kept)
-    found = _load(kept)
-    assert found is not None
-    columns_of = {name: np.array(found["measures"][:, number]) for number, name in enumerate(measures.NAMES)}
-    return Items(columns_of, found["small"], found["thumbs"], len(fresh_ones))
+    partial.rename(kept / str(max(parts, default=-1) + 1))
 
 
-def _carry(old: Mapping[str, Any], files: Mapping[str, Any], before: NDArray[np.int64]) -> None:
-    """Copy the rows that are known to where they stand now; `before` says where they stood. Neighbours go at once."""
-    borders = np.flatnonzero(np.diff(before) != 1) + 1
-    for name in FILES[1:]:
-        source, target = np.asarray(old[name]), files[name]
-        with Path(target.filename).open("r+b") as file:  # written, since a fault for each new page costs twice as much
-            for first, last in zip([0, *borders], [*borders, len(before)], strict=True):
-                if before[first] != NEW:
-                    file.seek(target.offset + first * target.strides[0])
-                    file.write(source[before[first] : before[first] + last - first].data)
-
-
-def _empty(folder: Path, total: int, side: int) -> dict[str, Any]:
+def _empty(folder: Path, total: int, side: int) -> Part:
     shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
         "ids": (np.dtype("U64"), (total,)),
         "measures": (np.float64, (total, len(measures.NAMES))),
@@ -112,11 +121,29 @@ def _empty(folder: Path, total: int, side: int) -> dict[str, Any]:
     }
 
 
-def _load(folder: Path) -> dict[str, Any] | None:
-    """The rows of an earlier run, or None where there are none, or no whole ones."""
-    try:
-        found = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in FILES}
-    except (OSError, ValueError):
-        return None
-    whole = len({len(rows) for rows in found.values()}) == 1 and found["measures"].shape[1:] == (len(measures.NAMES),)
-    return found if whole else None
+def _load(kept: Path) -> dict[int, Part]:
+    """The parts of earlier runs by number; those that are not whole are removed."""
+    numbers = sorted(int(path.name) for path in kept.iterdir() if path.name.isdigit()) if kept.is_dir() else []
+    found = {}
+    for number in numbers:
+        try:
+            part = {name: np.load(kept / str(number) / f"{name}.npy", mmap_mode="r") for name in FILES}
+        except (OSError, ValueError):
+            part = {}
+        if part and len({len(rows) for rows in part.values()}) == 1 and part["measures"].shape[1:] == (len(measures.NAMES),):
+            found[number] = part
+        else:
+            shutil.rmtree(kept / str(number))
+    return found
+
+
+def _places(parts: Mapping[int, Part]) -> dict[str, tuple[int, int]]:
+    """Id -> which part, counted from 0, and which row of it."""
+    listed = enumerate(parts.values())
+    return {name: (number, row) for number, part in listed for row, name in enumerate(part["ids"].tolist())}
+
+
+def _rows(parts: Mapping[int, Part], places: Sequence[tuple[int, int]]) -> dict[str, Rows]:
+    """Whatever is kept of some samples, beside their ids."""
+    part_N, place_N = np.asarray(places, dtype=np.int64).reshape(-1, 2).T
+    return {name: Rows([part[name] for part in parts.values()], part_N, place_N) for name in FILES[1:]}

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.intervals import bootstrap
 from pipeline.core.keyed import seed as keyed_seed
 
 FOLDS = 5
@@ -76,6 +75,8 @@ def compare(real: Judged, made_MD: NDArray[np.float32], parents_M: NDArray[np.in
         parents_M: row of each one's parent in `real`.
         seed: of the folds and of the bootstrap.
     """
+    from pipeline.core.intervals import bootstrap  # with SciPy, which augment needs for nothing else where there are no features
+
     units = [group or f"\0{row}" for row, group in enumerate(real.groups)]
     fold_of = {unit: keyed_seed(seed, "augment", "fold", unit) % FOLDS for unit in set(units)}
     folds_N = np.asarray([fold_of[unit] for unit in units])
