@@ -76,7 +76,7 @@ def remember(items: Path | None, settings: Any) -> Memory:
         return Memory()
     try:
         told = read_json(folder / SUMS)
-        if not all(is_whole(folder / name, *said) for name, said in told.items()):
+        if not all(is_whole(f"{folder}/{name}", *said) for name, said in told.items()):
             return Memory()
     except (OSError, ValueError, TypeError, AttributeError):  # a file is gone, or the list itself is damaged
         return Memory()
@@ -110,7 +110,7 @@ def keep(items: Path | None, settings: Any, made: Samples, draws: dict[str, str]
     write_json(partial / DRAWS, draws)
     known = {f"{FOLDER}/{name}": sums[name] for name in shard_names(out)}
     others = {path.name: checksum(path) for path in partial.iterdir() if path.is_file()}
-    write_json(partial / SUMS, {name: [total, settled(partial / name)] for name, total in (known | others).items()})
+    write_json(partial / SUMS, {name: [total, settled(f"{partial}/{name}")] for name, total in (known | others).items()})
     for old in items.iterdir():
         if old != partial and old.name != LOOKED:
             shutil.rmtree(old)

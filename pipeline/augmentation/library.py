@@ -5,6 +5,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from pipeline.core.imports import instead
+
 UNUSED = ("torch", "huggingface_hub")  # it would import them for tensors and for a hub of policies: half of its start
 LATE = "scipy.special"  # one transform, RingingOvershoot, asks it for one function
 
@@ -20,16 +22,6 @@ class Late(ModuleType):
 
 
 def import_albumentations() -> None:
-    """Import albumentations; of the libraries that it can do without, those that nobody has imported yet stay so.
-
-    None in `sys.modules` makes an import raise ModuleNotFoundError (the Python language reference, 5.3.1), which albumentations
-    2.0.8 takes for "not installed". The entries are removed again at once.
-    """
-    stand_ins: dict[str, ModuleType | None] = {**dict.fromkeys(UNUSED), LATE: Late(LATE)}
-    absent = {name: module for name, module in stand_ins.items() if name not in sys.modules}
-    sys.modules.update(absent)  # type: ignore[arg-type]
-    try:
+    """Import albumentations; of the libraries that 2.0.8 can do without, those that nobody has imported yet stay so."""
+    with instead({**dict.fromkeys(UNUSED), LATE: Late(LATE)}):
         importlib.import_module("albumentations")
-    finally:
-        for name in absent:
-            del sys.modules[name]

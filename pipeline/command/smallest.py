@@ -109,7 +109,7 @@ def _searched(root: Path, cfg: dict[str, Any], wanted: Sequence[Any], asked: Ask
     from pipeline.compression.page import Searched, write_page
     from pipeline.compression.search import Search
 
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     torch.set_num_threads(int(cfg["threads"]))
     torch.manual_seed(int(cfg["seed"]))
     world = _world(root, cfg, asked)

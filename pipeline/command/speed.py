@@ -45,7 +45,7 @@ def _measured(cfg: dict[str, Any], root: Path, *, threads: list[int], seconds: f
 
     from pipeline.training.speed import Setting, compare, settings, stepper
 
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     network, task, x_B, truth_B = _step(cfg, root)
     recipe = cfg["train"]
     images = x_B.ndim == 4

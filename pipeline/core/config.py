@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -24,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.core.errors import PersonError, near_match
 from pipeline.core.parts import check_arguments, check_target, is_off
+from pipeline.core.schema import validator
 
 OVERRIDE = re.compile(r"^(?P<sign>[+~]{0,2})(?P<key>[\w@/.\-]+)(=(?P<value>.*))?$", re.DOTALL)
 UNSEEN = re.compile(r"(?:^|\.)(size|nfiles)(?=$|[.\[])")  # DVC takes keys of these names for facts about files, at any depth
@@ -129,8 +129,8 @@ def check(config: dict[str, Any], schema: Path) -> None:
 
 
 @lru_cache(maxsize=4)
-def _rules(text: str) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(yaml.safe_load(text))
+def _rules(text: str) -> Any:
+    return validator(yaml.safe_load(text))
 
 
 def _hydra(conf: Path, chosen: list[str], *, overrides: list[str], hydra: bool = False) -> dict[str, Any]:

@@ -119,21 +119,24 @@ def checksum(path: Path) -> int:
     return total.intdigest()
 
 
-def settled(path: Path) -> list[int]:
+def settled(path: Path | str) -> list[int]:
     """Size, time of the last change and inode of a file; empty while that time is too young to be believed.
 
     Its other time moves with every name that the file gets or loses, so that it says nothing here.
     """
-    facts = path.stat()
+    facts = os.stat(path)  # noqa: PTH116 - once a shard, and a Path takes longer than the look
     return [facts.st_size, facts.st_mtime_ns, facts.st_ino] if facts.st_mtime_ns < time.time_ns() - RACY else []
 
 
-def is_whole(path: Path, checked: int, stamp: Sequence[int]) -> bool:
-    """Whether a file is as it was: by its facts where they were settled, else by its bytes.
+def is_whole(path: Path | str, checked: int, stamp: Sequence[int]) -> bool:
+    """Whether a file is there and as it was: by its facts where they were settled, else by its bytes.
 
     Args:
         path: of the file.
         checked: its `checksum` of then.
         stamp: what `settled` said then.
     """
-    return (len(stamp) > 0 and settled(path) == list(stamp)) or checksum(path) == checked
+    try:
+        return (len(stamp) > 0 and settled(path) == list(stamp)) or checksum(Path(path)) == checked
+    except FileNotFoundError:
+        return False

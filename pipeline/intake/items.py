@@ -196,7 +196,7 @@ class Items:
             if path.name not in names:
                 path.unlink()
         told = {name: facts for name, facts in self._shards.items() if name in names}
-        shards = {name: (checked, found.plain(), settled(folder / name)) for name, (checked, found) in told.items()}
+        shards = {name: (checked, found.plain(), settled(f"{folder}/{name}")) for name, (checked, found) in told.items()}
         (self.folder / ROWS).unlink(missing_ok=True)
         link(directory / ROWS, self.folder / ROWS)
         self._now.finish([self.settings, shards, names, checksum(self.folder / ROWS)])
@@ -211,7 +211,7 @@ class Items:
         self._shards.update(
             (name, (checked, Tally.of(said)))
             for name, (checked, said, stamp) in shards.items()
-            if files[name].is_file() and is_whole(files[name], checked, stamp)
+            if is_whole(f"{folder}/{FOLDER}/{name}", checked, stamp)
         )
         self.kept = {name: files[name] for name in self._shards}
         for kind, block in blocks:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.core.errors import PersonError, near_match
+from pipeline.core.schema import validator
 
 FOLDER = Path("conf") / "study"
 
@@ -62,7 +62,7 @@ def check(asked: Mapping[str, Any], schema: Path, path: Path, *, rule: str) -> N
     """
     rules = yaml.safe_load(schema.read_text(encoding="utf-8"))
     whole = {**rules["$defs"][rule], "$defs": rules["$defs"]}
-    errors = sorted(jsonschema.Draft202012Validator(whole).iter_errors(asked), key=lambda e: list(map(str, e.absolute_path)))
+    errors = sorted(validator(whole).iter_errors(asked), key=lambda e: list(map(str, e.absolute_path)))
     if not errors:
         return
     error = errors[0]
