@@ -99,6 +99,7 @@ def test_an_override_and_its_revert_run_nothing_twice(repository, built):
     assert repository.outputs() == before
 
 
+@pytest.mark.slow  # as the fresh clone below, which has no data either
 def test_wiped_data_is_restored_without_a_run(repository):
     shutil.rmtree(repository.root / "data")
     ran = repository.repro()

@@ -41,7 +41,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.multi
-@pytest.mark.parametrize("name", ["plain", "ranks", "gan", pytest.param("workers", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["plain", "ranks", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gan", "workers"))])
 def test_killed_twice_and_the_weights_are_the_same(tmp_path, whole, name):
     """Dropout, moving average, bf16 (the classifier), noise keyed by epoch; with data workers; on two processes; the GAN."""
     run, kills = killed(tmp_path / name, 2, chance(), **SETTINGS[name])
