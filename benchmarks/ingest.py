@@ -205,7 +205,7 @@ def main() -> None:
     """Print goals 4, 5 and 7."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20_000, help="photographs")
-    parser.add_argument("--pairs", type=int, default=5, help="measurements of each ratio; goal 5 takes half as many, and one at least")
+    parser.add_argument("--pairs", type=int, default=5, help="of each ratio; goal 5 takes half as many, at least one")
     parser.add_argument("--side", type=int, default=SIDE, help="pixels of a side, read and stored")
     parser.add_argument("--goals", type=int, nargs="+", choices=(4, 5, 7), default=(4, 5, 7), help="which to measure")
     asked = parser.parse_args()
