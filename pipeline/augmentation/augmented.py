@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import listed
 from pipeline.core.artifact import read_json, write_json
 from pipeline.core.contracts import Transform
 from pipeline.core.epoch import drawing
 from pipeline.core.record import Box, Pixels, Sample
-from pipeline.core.shard_files import checksum, is_whole, settled
 from pipeline.core.shard_rows import ROWS
 from pipeline.core.shards import FOLDER, ORDER, Kept, link
 from pipeline.core.store import Samples, open_samples, shard_names
 from pipeline.images.decode import sample_id
 
 ATTEMPTS = 8  # draws for one copy before it is given up as a repetition
-DRAWS, FEATURES, SUMS = "draws.json", "features.npy", "sums.json"
+DRAWS, FEATURES = "draws.json", "features.npy"
 LOOKED = "looked"  # see pipeline.augmentation.looked
 
 
@@ -72,17 +72,12 @@ class Sums:
 def remember(items: Path | None, settings: Any) -> Memory:
     """What is kept in `items` under these settings; nothing where it was made with others, or is damaged."""
     folder = _folder(items, settings)
-    if folder is None or not (folder / SUMS).is_file():
-        return Memory()
-    try:
-        told = read_json(folder / SUMS)
-        if not all(is_whole(f"{folder}/{name}", *said) for name, said in told.items()):
-            return Memory()
-    except (OSError, ValueError, TypeError, AttributeError):  # a file is gone, or the list itself is damaged
+    told = None if folder is None else listed.whole(folder)
+    if folder is None or told is None:
         return Memory()
     features = np.load(folder / FEATURES) if FEATURES in told else np.zeros((0, 0), np.float32)
     shards = {name: folder / FOLDER / name for name in shard_names(folder)}
-    sums = {name: int(told[f"{FOLDER}/{name}"][0]) for name in shards}
+    sums = {name: told[f"{FOLDER}/{name}"] for name in shards}
     return Memory(open_samples(folder), read_json(folder / DRAWS), features, shards, sums)
 
 
@@ -108,9 +103,7 @@ def keep(items: Path | None, settings: Any, made: Samples, draws: dict[str, str]
         if (out / name).is_file():
             link(out / name, partial / name)
     write_json(partial / DRAWS, draws)
-    known = {f"{FOLDER}/{name}": sums[name] for name in shard_names(out)}
-    others = {path.name: checksum(path) for path in partial.iterdir() if path.is_file()}
-    write_json(partial / SUMS, {name: [total, settled(f"{partial}/{name}")] for name, total in (known | others).items()})
+    listed.note(partial, {f"{FOLDER}/{name}": sums[name] for name in shard_names(out)})
     for old in items.iterdir():
         if old != partial and old.name != LOOKED:
             shutil.rmtree(old)

@@ -8,11 +8,12 @@ from pipeline.cache import lost, objects, runs
 from pipeline.cache.hidden import cache_folder, changes
 from pipeline.cache.locks import mend
 from pipeline.cache.objects import Rot
+from pipeline.core import listed
 from pipeline.core.errors import PersonError
+from pipeline.core.runner import ITEMS, SCRATCH
 from pipeline.intake.items import LIST, damaged
 
 QUARANTINE = "quarantine"
-REMEMBERED = Path(".run/ingest/items")  # what ingest takes over from run to run, by size and time
 SHOWN = 10  # lines of one kind
 
 
@@ -66,9 +67,7 @@ def examine(root: Path, *, leave: bool = False) -> Finding:
         "changed behind its size and time, which DVC goes by and does not see:", unseen,
         "take the change:  find PATH -type f -exec touch {} + && dvc repro    or undo it: remove PATH and  dvc checkout",
     )  # fmt: skip
-    taken = damaged(root / REMEMBERED)
-    advice = _forget(root / REMEMBERED, leave=leave or not taken)
-    finding.add("rotten in what ingest takes over from its last run:", taken, advice)
+    _remembered(root, finding, leave=leave)
     if not finding.faults:
         finding.lines.append("cache: whole; the workspace hides nothing from DVC")
     return finding
@@ -104,12 +103,22 @@ def quarantine(cache: Path, rotten: list[Rot]) -> str:
     return str(folder) if moved else ""
 
 
-def _forget(folder: Path, *, leave: bool) -> str:
-    """Without its list, ingest decodes everything again."""
-    if leave:
-        return "run again without --leave, or remove .run/ingest/items: the next ingest then decodes everything"
-    (folder / LIST).unlink()
-    return "forgotten: the next ingest decodes everything"
+def _remembered(root: Path, finding: Finding, *, leave: bool) -> None:
+    """What stages take over from their last run; without its list a stage makes everything anew."""
+    for items in sorted((root / SCRATCH).glob(f"*/{ITEMS}")):
+        stage = items.parent.name
+        bad = [f"{items.relative_to(root)}/{name}" for name in damaged(items)]
+        lists = [items / LIST] if bad else []
+        for folder, names in listed.rotten(items):
+            bad += [f"{folder.relative_to(root)}/{name}" for name in names]
+            lists.append(folder / listed.SUMS)
+        advice = f"forgotten: the next {stage} makes all of it anew"
+        if leave:
+            advice = f"run again without --leave, or remove {items.relative_to(root)}: the next {stage} then makes all of it anew"
+        else:
+            for path in lists:
+                path.unlink(missing_ok=True)
+        finding.add(f"rotten in what {stage} takes over from its last run:", bad, advice)
 
 
 def _described(rotten: list[Rot], users: dict[str, list[lost.Named]]) -> list[str]:

@@ -1,8 +1,8 @@
 """What is kept of each sample from one run to the next: its measures, the image that is hashed, and its thumbnail.
 
 One folder a key (code and versions). In it lie parts, each with the rows of the samples that were new to one run; they are never
-written again, so that a run writes as much as it looks at. Where parts are many, or half of their rows are of samples that are
-gone, a run brings what it needs together in one part and removes the others.
+written again, so that a run writes as much as it looks at. Rows of a damaged part are made anew. Where parts are many, or half
+of their rows are of samples that are gone, a run brings what it needs together in one part and removes the others.
 
 N samples, T side of a thumbnail.
 """
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import listed
 from pipeline.core.progress import track
 from pipeline.core.store import Samples
 from pipeline.findings import measures, phash
@@ -105,6 +106,7 @@ def _write(samples: Samples, kept: Path, positions: Sequence[int], parts: Mappin
         files["thumbs"][row] = measures.thumbnail(grey_HW, side)
     for file in files.values():
         file.flush()
+    listed.note(partial)
     partial.rename(kept / str(max(parts, default=-1) + 1))
 
 
@@ -126,12 +128,8 @@ def _load(kept: Path) -> dict[int, Part]:
     numbers = sorted(int(path.name) for path in kept.iterdir() if path.name.isdigit()) if kept.is_dir() else []
     found = {}
     for number in numbers:
-        try:
-            part = {name: np.load(kept / str(number) / f"{name}.npy", mmap_mode="r") for name in FILES}
-        except (OSError, ValueError):
-            part = {}
-        if part and len({len(rows) for rows in part.values()}) == 1 and part["measures"].shape[1:] == (len(measures.NAMES),):
-            found[number] = part
+        if set(listed.whole(kept / str(number)) or ()) == {f"{name}.npy" for name in FILES}:
+            found[number] = {name: np.load(kept / str(number) / f"{name}.npy", mmap_mode="r") for name in FILES}
         else:
             shutil.rmtree(kept / str(number))
     return found

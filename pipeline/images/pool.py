@@ -261,7 +261,8 @@ class DecodePool:
             if member.pipe.poll(STARTING) and member.pipe.recv() == "ready":
                 return
         except EOFError:
-            pass
+            said = "what it said stands above. A script needs  if __name__ == '__main__':  around its calls; or free memory"
+            raise PersonError(f"a process that decodes files ended while it started: {said}") from None
         raise PersonError(f"a process that decodes files did not start within {STARTING:g} s: free some memory and run again")
 
 

@@ -11,10 +11,11 @@ import psutil
 import pytest
 
 from pipeline.cache import lost, objects, runs
-from pipeline.cache.deep import QUARANTINE, REMEMBERED, examine, quarantine
+from pipeline.cache.deep import QUARANTINE, examine, quarantine
 from pipeline.cache.locks import mend
 from pipeline.cache.objects import Rot
 from pipeline.command import verify
+from pipeline.core import listed
 from pipeline.core.errors import PersonError
 from pipeline.intake.items import LIST, checksum
 from pipeline.intake.known import KnownList
@@ -261,7 +262,7 @@ def test_words_that_would_have_no_effect_are_refused(dry, words):
 
 
 def test_what_ingest_takes_over_is_read_and_forgotten_where_it_rotted(dry, capsys):
-    items = dry.root / REMEMBERED
+    items = dry.root / ".run/ingest/items"
     (items / "shards").mkdir(parents=True)
     (items / "shards/a.arrow").write_bytes(b"as it was")
     known = checksum(items / "shards/a.arrow")
@@ -273,6 +274,31 @@ def test_what_ingest_takes_over_is_read_and_forgotten_where_it_rotted(dry, capsy
     assert verify.main(["--deep"]) == 1
     assert "a.arrow" in capsys.readouterr().out
     assert not (items / LIST).exists()
+
+
+@pytest.mark.parametrize("damage", ["flip", "list"])
+def test_what_other_stages_take_over_is_read_too(dry, capsys, damage):
+    folder = dry.root / ".run/quality/items/key/0"
+    folder.mkdir(parents=True)
+    path = folder / "measures.npy"
+    path.write_bytes(b"as it was")
+    os.utime(path, (1.6e9, 1.6e9))
+    listed.note(folder)
+    assert verify.main(["--deep"]) == 0
+    if damage == "flip":
+        path.write_bytes(b"as it is.")
+        os.utime(path, (1.6e9, 1.6e9))
+        assert listed.whole(folder) is not None, "size, time and inode are as they were"
+    else:
+        (folder / listed.SUMS).write_text("{")
+    assert verify.main(["--deep", "--leave"]) == 1
+    assert (folder / listed.SUMS).is_file()
+    assert verify.main(["--deep"]) == 1
+    said = capsys.readouterr().out
+    assert "quality takes over" in said
+    assert ("measures.npy" if damage == "flip" else listed.SUMS) in said
+    assert listed.whole(folder) is None
+    assert verify.main(["--deep"]) == 0
 
 
 def test_gc_removes_what_the_workspace_does_not_name_and_nothing_else(dry):

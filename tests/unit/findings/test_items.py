@@ -91,7 +91,7 @@ def test_many_parts_become_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["ids", "measures", "small", "thumbs"])
-@pytest.mark.parametrize("harm", ["cut", "gone"])
+@pytest.mark.parametrize("harm", ["cut", "gone", "flip"])
 def test_a_part_that_is_not_whole_is_looked_at_anew(tmp_path, name, harm):
     gather(stored(tmp_path / "one", range(6)), tmp_path / "kept", {})
     samples = stored(tmp_path / "two", range(8))
@@ -99,6 +99,9 @@ def test_a_part_that_is_not_whole_is_looked_at_anew(tmp_path, name, harm):
     (file,) = (tmp_path / "kept").glob(f"*/0/{name}.npy")
     if harm == "cut":
         file.write_bytes(file.read_bytes()[:-1])
+    elif harm == "flip":
+        content = file.read_bytes()
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     else:
         file.unlink()
     found = gather(samples, tmp_path / "kept", {})

@@ -184,3 +184,18 @@ def test_the_work_is_taken_as_results_are_and_not_all_at_once():
             assert next(results)[0] == number
         assert taken <= 32 * 5
         results.close()
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    lines = [
+        "from pipeline.images.geometry import Request",
+        "from pipeline.images.pool import DecodePool",
+        f"with DecodePool({SETTINGS!r}, seconds=2, memory_mb=600) as pool:",
+        "    list(pool.in_order([(0, Request(b'x'))]))",
+    ]
+    (tmp_path / "script.py").write_text("\n".join(lines))
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    words = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "ended while it started: what it said stands above. A script needs  if __name__ == '__main__':" in done.stderr
