@@ -8,9 +8,11 @@ import yaml
 from pipeline.core import config as composer
 from pipeline.core.dag import read_stages
 from pipeline.core.fingerprint import fingerprint
+from pipeline.core.launch import collecting_rarely
 from pipeline.core.section import Section, write_section
 
 
+@collecting_rarely()
 def run(cfg: dict[str, Any], out: Path, *, conf: Path, pipeline: Path) -> str:
     """Publish `config.yaml`.
 
