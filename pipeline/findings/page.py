@@ -65,7 +65,8 @@ def write_page(out: Path, cfg: Config, samples: Samples, *, items: Items, found:
 
 def _summary(samples: Samples, found: Survey, gates: Sequence[Gate]) -> str:
     counts = Counter(one.finding for one in found.findings)
-    copies = f"{len(found.clusters)} near duplicates in {len(set(found.clusters.values()))} clusters"
+    groups = len(set(found.clusters.values()))
+    copies = f"{len(found.clusters)} near duplicates" + (f" in {groups} cluster{'s' if groups > 1 else ''}" if groups else "")
     told = [f"{counts[kind]} {words}" for kind, words in (("label", "doubtful labels"), ("outlier", "outliers")) if counts[kind]]
     waived = sum(not gate.passed and bool(gate.waiver) for gate in gates)
     failed = sum(not gate.passed and not gate.waiver for gate in gates)

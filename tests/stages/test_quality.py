@@ -101,7 +101,8 @@ def test_planted_copies_become_one_cluster_named_by_its_smallest_id(tmp_path):
     found = json.loads((out / "clusters.json").read_text())
     ids = sorted(samples[place].id for place in (3, 60, 61))
     assert found == dict.fromkeys(ids, ids[0])
-    assert "3 near duplicates in 1 clusters" in said
+    assert "3 near duplicates in 1 cluster" in said
+    assert "1 clusters" not in said
     assert (out / "near_duplicates.png").is_file()
     assert any("near duplicates of each other" in line for line in json.loads((out / "section.json").read_text())["warnings"])
 
