@@ -184,6 +184,7 @@ def test_the_same_bytes_again(world, tmp_path):
             assert written[0] == source.read_bytes()
 
 
+@pytest.mark.slow  # compiled four times over
 def test_c_compiles_without_a_warning_and_is_clean_under_the_sanitizers(world, tmp_path):
     import subprocess
 

@@ -59,7 +59,7 @@ def test_words_and_format_of_every_module_run_only_compose(repository):
 @pytest.mark.parametrize(("module", "stages"), [
     pytest.param("core/intervals.py", {"augment", "synthesize", "baseline", "calibrate", "evaluate", "robustness", "ood", "compress"}, marks=pytest.mark.slow),  # eight stages
     ("corruption/noise.py", {"robustness"}),                         # imported by one
-    ("splitter/stratified.py", {"split"}),                           # a class that `_target_` names
+    pytest.param("splitter/stratified.py", {"split"}, marks=pytest.mark.slow),  # a class that `_target_` names, as noise is
     pytest.param("explainer/gradcam.py", {"explain"}, marks=pytest.mark.slow),  # as the noise above
     ("splitter/blocked.py", set()),                                  # a part that this experiment does not use
     ("stages/report.html.j2", set()),                                # what a stage reads beside its module: report alone

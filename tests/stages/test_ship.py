@@ -101,7 +101,9 @@ def test_a_target_that_fails_while_it_answers_disturbs_no_other(world, tmp_path,
     assert "torch_export: its process ended with 1: Fatal: illegal instruction." in read_section(tmp_path).text
 
 
-@pytest.mark.parametrize(("compressor", "precision"), [("fp16", "fp16"), ("bf16", "bf16"), ("int8", "int8")])
+@pytest.mark.parametrize(("compressor", "precision"), [
+    pytest.param("fp16", "fp16", marks=pytest.mark.slow), pytest.param("bf16", "bf16", marks=pytest.mark.slow), ("int8", "int8"),
+])  # fmt: skip
 def test_a_compressed_file_is_called_and_built_as_what_it_is(world, tmp_path, compressor, precision):
     folders, inputs = world
     (tmp_path / "compress").mkdir()

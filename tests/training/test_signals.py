@@ -50,7 +50,8 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize(("name", "named", "to"), [
     pytest.param("SIGTERM", {"workers": 2}, None, marks=pytest.mark.slow),
-    ("SIGUSR1", {"ranks": 2}, [1]),
+    ("SIGUSR1", {}, None),
+    pytest.param("SIGUSR1", {"ranks": 2}, [1], marks=pytest.mark.slow),  # one process is told, and both end
     pytest.param("SIGUSR2", {"kind": "gan"}, None, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_signal_keeps_the_step_and_ends_with_75(tmp_path, whole, name, named, to):

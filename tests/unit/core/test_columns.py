@@ -42,6 +42,7 @@ def test_equal_text_is_one_object():
     assert found[0] is found[1]
 
 
+@pytest.mark.slow  # 2 GB of it
 def test_more_text_than_one_chunk_can_hold_stays_in_several():
     zeros = pa.py_buffer(np.zeros(3 << 29, np.uint8))  # 1.5 GiB that are never touched
     ends = pa.py_buffer(np.array([0, 3 << 29], np.int32))
