@@ -62,7 +62,9 @@ def run(
     publish(scratch, out)
     write_history(rows, out / "history.csv")
     write_json(out / "run.json", {"run_id": scratch.name})
-    return _section(out, model, health=conclude(scratch, out, rows), task=task, material=material, cfg=cfg)
+    shipped = int(shipped_row(rows, rule_of(cfg["train"], task))["step"])
+    health = conclude(scratch, out, rows, shipped=shipped)
+    return _section(out, model, health=health, task=task, material=material, cfg=cfg)
 
 
 def _train(

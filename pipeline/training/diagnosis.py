@@ -51,15 +51,17 @@ class Finding:
     text: str
 
 
-def diagnose(history: Rows, measures: Rows) -> list[Finding]:
+def diagnose(history: Rows, measures: Rows, *, shipped: int | None = None) -> list[Finding]:
     """At most one finding of each kind.
 
     Args:
         history: rows with `step`, and `loss` or `val_loss`.
         measures: rows of `health.csv`, in order.
+        shipped: step of the weights that are shipped, by default the last one; overfitting after it harms nobody.
     """
     steps = by_step(measures)
-    found = [_depth(steps), _units(steps, "dead"), _units(steps, "saturated"), _spikes(history), _overfitting(history)]
+    until = [row for row in history if shipped is None or row["step"] <= shipped]
+    found = [_depth(steps), _units(steps, "dead"), _units(steps, "saturated"), _spikes(history), _overfitting(until)]
     return [finding for finding in [*found, _underfitting(history)] if finding is not None]
 
 
@@ -155,8 +157,9 @@ def _overfitting(history: Rows) -> Finding | None:
         return None
     return Finding(
         "overfitting", step, f"Overfitting: the validation loss rose from {best:.3g} at step {best_step} to {loss:.3g} at step "
-        f"{step}, while the training loss fell from {early:.3g} to {late:.3g}. Train fewer steps or stop early, use more data or "
-        "augmentation, or a smaller network.",
+        f"{step}, while the training loss fell from {early:.3g} to {late:.3g}. Ship the weights of the least "
+        "loss (train.keep=best train.monitor=loss), stop early (train.patience=5), use more data or augmentation, or a smaller "
+        "network.",
     )  # fmt: skip
 
 

@@ -75,20 +75,21 @@ class Health:
     picture: Picture
 
 
-def conclude(scratch: Path, out: Path, history: Sequence[Row]) -> Health:
+def conclude(scratch: Path, out: Path, history: Sequence[Row], *, shipped: int | None = None) -> Health:
     """Write `health.csv`, `health.png` and `timings.json`, and say on standard error what is wrong with the training.
 
     Args:
         scratch: of the run.
         out: its artifact.
         history: rows of it.
+        shipped: step of the weights that are shipped, by default the last one.
     """
     measures = read_measures(scratch / MEASURES)
     write_measures(measures, out / "health.csv")
     draw(measures, out / PICTURE, dpi=110)
     if (scratch / TIMINGS).is_file():
         copyfile(scratch / TIMINGS, out / TIMINGS)
-    warnings = [finding.text for finding in diagnose(history, measures)]
+    warnings = [finding.text for finding in diagnose(history, measures, shipped=shipped)]
     if launch.rank() == 0:
         sys.stderr.writelines(f"warning: {text}\n" for text in warnings)
     caption = "How the layers fare at three steps: error that reaches them, size of a step over that of the weights, dead units."

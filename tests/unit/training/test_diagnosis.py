@@ -38,6 +38,12 @@ def test_overfitting_needs_a_rise_of_a_quarter_while_the_training_loss_falls():
     assert kinds(history(rising, [1.2, 1.0, 0.8, 1.1, 1.3])) == []  # both rise: that is divergence
 
 
+def test_overfitting_after_the_weights_that_are_shipped_harms_nobody():
+    rows = history(FALLING, [1.2, 0.9, 0.8, 0.8, 0.85, 1.1, 1.3, 1.4])
+    said = [[finding.kind for finding in diagnose(rows, [], shipped=step)] for step in (None, 200, 175, 125, 75)]
+    assert said == [["overfitting"], ["overfitting"], ["overfitting"], [], []]
+
+
 def test_a_loss_that_does_not_fall_is_underfitting():
     rng = np.random.default_rng(0)
     assert kinds(history(2.3 + rng.normal(0, 0.02, 40))) == ["underfitting"]
