@@ -48,5 +48,5 @@ def _told(folder: Path) -> dict[str, tuple[int, list[Any]]] | None:
     """What the list says; None where there is none, or it is damaged itself."""
     try:
         return {str(name): (int(total), list(stamp)) for name, (total, stamp) in read_json(folder / SUMS).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return None

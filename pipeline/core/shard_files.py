@@ -129,7 +129,7 @@ def settled(path: Path | str) -> list[int]:
 
 
 def is_whole(path: Path | str, checked: int, stamp: Sequence[int]) -> bool:
-    """Whether a file is there and as it was: by its facts where they were settled, else by its bytes.
+    """Whether a file can be read and is as it was: by its facts where they were settled, else by its bytes.
 
     Args:
         path: of the file.
@@ -138,5 +138,5 @@ def is_whole(path: Path | str, checked: int, stamp: Sequence[int]) -> bool:
     """
     try:
         return (len(stamp) > 0 and settled(path) == list(stamp)) or checksum(Path(path)) == checked
-    except FileNotFoundError:
+    except OSError:
         return False

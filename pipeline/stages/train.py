@@ -62,8 +62,7 @@ def run(
     publish(scratch, out)
     write_history(rows, out / "history.csv")
     write_json(out / "run.json", {"run_id": scratch.name})
-    shipped = int(shipped_row(rows, rule_of(cfg["train"], task))["step"])
-    health = conclude(scratch, out, rows, shipped=shipped)
+    health = conclude(scratch, out, rows, shipped=shipped_row(rows, rule_of(cfg["train"], task)))
     return _section(out, model, health=health, task=task, material=material, cfg=cfg)
 
 
@@ -122,7 +121,7 @@ def _tracker(cfg: dict[str, Any], run_id: str, folders: dict[str, Path]) -> Any:
 def _section(
     out: Path, model: nn.Module, *, health: Health, task: Any, material: Material, cfg: dict[str, Any]
 ) -> str:  # fmt: skip
-    rows = health.history
+    rows, last = health.history, health.shipped
     figure = pictures.figure(9, 3)
     left, right = figure.subplots(1, 2)
     for name, colour, label in (("loss", pictures.GREY, "train"), ("val_loss", pictures.BLUE, "validation")):
@@ -133,7 +132,6 @@ def _section(
     right.plot(*series(rows, headline), color=pictures.BLUE)
     right.set(xlabel="step", ylabel=task.headline, title=f"Validation {task.headline}")
     pictures.save(figure, out / "curves.png", 110)
-    last = shipped_row(rows, rule_of(cfg["train"], task))
     trained: Any = model.head if material.cached else model
     facts: list[list[Cell]] = [
         ["network", type(model).__name__],

@@ -64,33 +64,35 @@ class Health:
 
     Attributes:
         history: rows of the training.
+        shipped: the validation of the weights that are shipped.
         warnings: findings in words.
         table: of the last measured step.
         picture: of the layers.
     """
 
     history: Sequence[Row]
+    shipped: Row
     warnings: list[str]
     table: Table
     picture: Picture
 
 
-def conclude(scratch: Path, out: Path, history: Sequence[Row], *, shipped: int | None = None) -> Health:
+def conclude(scratch: Path, out: Path, history: Sequence[Row], *, shipped: Row) -> Health:
     """Write `health.csv`, `health.png` and `timings.json`, and say on standard error what is wrong with the training.
 
     Args:
         scratch: of the run.
         out: its artifact.
         history: rows of it.
-        shipped: step of the weights that are shipped, by default the last one.
+        shipped: the validation of the weights that are shipped.
     """
     measures = read_measures(scratch / MEASURES)
     write_measures(measures, out / "health.csv")
     draw(measures, out / PICTURE, dpi=110)
     if (scratch / TIMINGS).is_file():
         copyfile(scratch / TIMINGS, out / TIMINGS)
-    warnings = [finding.text for finding in diagnose(history, measures, shipped=shipped)]
+    warnings = [finding.text for finding in diagnose(history, measures, shipped=int(shipped["step"]))]
     if launch.rank() == 0:
         sys.stderr.writelines(f"warning: {text}\n" for text in warnings)
     caption = "How the layers fare at three steps: error that reaches them, size of a step over that of the weights, dead units."
-    return Health(history, warnings, table(measures), Picture(PICTURE, caption))
+    return Health(history, shipped, warnings, table(measures), Picture(PICTURE, caption))

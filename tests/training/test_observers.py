@@ -23,6 +23,7 @@ from pipeline.training.health import FiniteCheckpoints, HealthProbe
 from pipeline.training.inputs import FeatureInputs, Labels, batch_of, load
 from pipeline.training.learner import Learner
 from pipeline.training.observers import conclude, observers
+from pipeline.training.stopping import Rule, shipped_row
 from pipeline.training.stream import StepStream
 from pipeline.training.watch import Validator, Watch, read_rows
 from tests import toy
@@ -80,10 +81,11 @@ def trained(folder, *, watched=True, model=None, recipe=RECIPE, extra=(), x=None
     return {name: tensor.clone() for name, tensor in learner.state_dict().items()}
 
 
-def concluded(scratch):
-    out = scratch / "out"
+def concluded(scratch, *, keep="last"):
+    out = scratch / f"out of {keep}"
     out.mkdir()
-    return conclude(scratch, out, read_rows(scratch / "history.jsonl")), out
+    rows = read_rows(scratch / "history.jsonl")
+    return conclude(scratch, out, rows, shipped=shipped_row(rows, Rule("val_loss", higher=False, patience=0, keep=keep))), out
 
 
 def test_looking_on_changes_no_bit_and_a_resumed_run_leaves_the_same_rows(tmp_path):
@@ -127,6 +129,8 @@ def test_twenty_samples_with_noise_labels_overfit(tmp_path, capsys):
     health, out = concluded(tmp_path / "noise")
     assert [text.split(":")[0] for text in health.warnings] == ["Overfitting"]
     assert "warning: Overfitting" in capsys.readouterr().err
+    assert concluded(tmp_path / "noise", keep="best")[0].warnings == []
+    assert capsys.readouterr().err == ""
     assert (out / "health.csv").read_text().startswith("step,depth,layer,signal")
     assert (out / "health.png").stat().st_size > 5000
     timings = read_json(out / "timings.json")

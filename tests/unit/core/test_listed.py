@@ -42,11 +42,13 @@ def test_a_hash_that_is_known_is_not_taken_again(folder):
     lambda folder: write(folder / "a.npy", b"a.npz"),
     lambda folder: write(folder / "shards/b", b""),
     lambda folder: (folder / "shards/b").unlink(),
+    lambda folder: [(folder / "a.npy").unlink(), (folder / "a.npy").mkdir()],
     lambda folder: (folder / listed.SUMS).unlink(),
     lambda folder: write(folder / listed.SUMS, b'{"a.npy": [1'),
     lambda folder: write(folder / listed.SUMS, b'{"a.npy": 1}'),
     lambda folder: write(folder / listed.SUMS, b"[1]"),
-], ids=["flip", "empty", "gone", "no list", "cut list", "other list", "no object"])  # fmt: skip
+    lambda folder: write(folder / listed.SUMS, b'{"a.npy": [Infinity, []]}'),
+], ids=["flip", "empty", "gone", "a folder", "no list", "cut list", "other list", "no object", "no number"])  # fmt: skip
 def test_whatever_changed_is_not_whole(folder, harm):
     harm(folder)
     assert listed.whole(folder) is None
