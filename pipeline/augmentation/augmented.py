@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from pipeline.core import listed
-from pipeline.core.artifact import read_json, write_json
 from pipeline.core.contracts import Transform
 from pipeline.core.epoch import drawing
 from pipeline.core.record import Box, Pixels, Sample
@@ -78,10 +78,12 @@ def remember(items: Path | None, settings: Any) -> Memory:
     features = np.load(folder / FEATURES) if FEATURES in told else np.zeros((0, 0), np.float32)
     shards = {name: folder / FOLDER / name for name in shard_names(folder)}
     sums = {name: told[f"{FOLDER}/{name}"] for name in shards}
-    return Memory(open_samples(folder), read_json(folder / DRAWS), features, shards, sums)
+    return Memory(open_samples(folder), orjson.loads((folder / DRAWS).read_bytes()), features, shards, sums)
 
 
-def keep(items: Path | None, settings: Any, made: Samples, draws: dict[str, str], *, sums: dict[str, int]) -> None:
+def keep(
+    items: Path | None, settings: Any, made: Samples, draws: dict[str, str], *, sums: dict[str, int], before: Memory
+) -> None:  # fmt: skip
     """Keep the samples that were made for the next run, in place of whatever was kept before.
 
     Args:
@@ -90,20 +92,28 @@ def keep(items: Path | None, settings: Any, made: Samples, draws: dict[str, str]
         made: the samples.
         draws: see `Memory`.
         sums: XXH3-64 of each shard.
+        before: what `remember` gave; it must not be read any more.
     """
     folder = _folder(items, settings)
     if items is None or folder is None:
         return
     partial, out = items / "new.partial", made.directory
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / FOLDER).mkdir(parents=True)
-    for name in shard_names(out):
+    if before.shards:  # most of what lies there stays, and a link costs as much as a small file
+        (folder / listed.SUMS).unlink()
+        folder.rename(partial)
+    (partial / FOLDER).mkdir(parents=True, exist_ok=True)
+    names = shard_names(out)
+    for name in before.shards.keys() - set(names):
+        (partial / FOLDER / name).unlink()
+    for name in set(names) - before.shards.keys():
         link(out / FOLDER / name, partial / FOLDER / name)
     for name in (ORDER, ROWS, FEATURES):
+        (partial / name).unlink(missing_ok=True)
         if (out / name).is_file():
             link(out / name, partial / name)
-    write_json(partial / DRAWS, draws)
-    listed.note(partial, {f"{FOLDER}/{name}": sums[name] for name in shard_names(out)})
+    (partial / DRAWS).write_bytes(orjson.dumps(draws))
+    listed.note(partial, {f"{FOLDER}/{name}": sums[name] for name in names})
     for old in items.iterdir():
         if old != partial and old.name != LOOKED:
             shutil.rmtree(old)
@@ -226,6 +236,8 @@ class _Facts:
 
 def _annotations(samples: Samples, position: int) -> str:
     """Hash of what moves with the image, "" for none."""
+    if not samples.annotated:
+        return ""
     return _moved(samples.mask_bytes(position), samples.boxes(position), samples.keypoints(position))
 
 

@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -23,5 +25,20 @@ class Late(ModuleType):
 
 def import_albumentations() -> None:
     """Import albumentations; of the libraries that 2.0.8 can do without, those that nobody has imported yet stay so."""
-    with instead({**dict.fromkeys(UNUSED), LATE: Late(LATE)}):
+    with instead({**dict.fromkeys(UNUSED), LATE: Late(LATE)}), _validators_late():
         importlib.import_module("albumentations")
+
+
+@contextmanager
+def _validators_late() -> Iterator[None]:
+    """Inside, pydantic makes the validator of a class when it is first used: albumentations has one for each of 130 transforms.
+
+    It is pydantic's setting `defer_build`, which classes inherit.
+    """
+    from pydantic import BaseModel
+
+    BaseModel.model_config["defer_build"] = True
+    try:
+        yield
+    finally:
+        del BaseModel.model_config["defer_build"]

@@ -4,11 +4,13 @@
 with DVC; `rotten` reads the bytes.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.artifact import read_json, write_json
+import orjson
+
 from pipeline.core.shard_files import checksum, is_whole, settled
 
 SUMS = "sums.json"
@@ -21,9 +23,11 @@ def note(folder: Path, known: Mapping[str, int] | None = None) -> None:
         folder: that will not be written again.
         known: path in the folder -> XXH3-64, of files that need not be read for it.
     """
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    names = (f"{at}/{name}"[len(f"{folder}/") :] for at, _, found in os.walk(folder) for name in found)
+    files = sorted(name for name in names if name != SUMS)
     sums = {name: known[name] if known and name in known else checksum(folder / name) for name in files}
-    write_json(folder / SUMS, {name: [total, settled(f"{folder}/{name}")] for name, total in sums.items()})
+    told = {name: [total, settled(f"{folder}/{name}")] for name, total in sums.items()}
+    (folder / SUMS).write_bytes(orjson.dumps(told))
 
 
 def whole(folder: Path) -> dict[str, int] | None:
@@ -47,6 +51,6 @@ def rotten(items: Path) -> Iterator[tuple[Path, list[str]]]:
 def _told(folder: Path) -> dict[str, tuple[int, list[Any]]] | None:
     """What the list says; None where there is none, or it is damaged itself."""
     try:
-        return {str(name): (int(total), list(stamp)) for name, (total, stamp) in read_json(folder / SUMS).items()}
+        return {str(name): (int(total), list(stamp)) for name, (total, stamp) in orjson.loads((folder / SUMS).read_bytes()).items()}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return None

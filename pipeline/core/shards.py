@@ -43,7 +43,7 @@ SHAPE = ("height", "width", "channels")
 PLAIN = [name for name in FACTS if name not in (*SHAPE, "boxes", "keypoints")]  # stored as the record has them
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept:
     """A sample whose pixels and mask lie in a store that was written before; its facts may be new.
 

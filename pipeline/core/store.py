@@ -80,6 +80,11 @@ class Samples:
         table = pa.Table.from_batches(self.rows, ROWS_SCHEMA)
         return {name: table[name] for name in _LISTS}
 
+    @cached_property
+    def annotated(self) -> bool:
+        """Whether any sample has a mask, boxes or keypoints."""
+        return bool(self.places["mask_bytes"].any()) or any(any(filled) for filled in self._filled.values())
+
     def rows_from(self, position: int, count: int) -> pa.RecordBatch | None:
         """The batch of `rows.arrow` that says what these rows say, where they are the rows of one shard."""
         number = int(self.places["shard"][position])

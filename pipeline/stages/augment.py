@@ -73,7 +73,7 @@ def run(cfg: dict[str, Any], out: Path, *, ingest: Path, embed: Path, split: Pat
     write_json(out / "policy.json", facts)
     stored = open_samples(out)
     _features(cfg, stored, memory, drawing_.sources)
-    keep(items, settings, stored, drawing_.draws, sums=sums.sums)
+    keep(items, settings, stored, drawing_.draws, sums=sums.sums, before=memory)
     task = build(cfg["task"], card=read_json(ingest / "card.json"))
     kept = _preserved(cfg, stored, samples=samples, embed=embed, task=task, chance=chance[: max(len(parents), JUDGES)])
     looks = looked.Looks(items, settings)

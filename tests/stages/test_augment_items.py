@@ -58,7 +58,7 @@ def test_only_new_and_changed_parents_are_drawn_from_again(tmp_path, monkeypatch
     old = folders.samples
     fresh = [toy.samples(1, 2, seed=seed)[0] for seed in (5, 6)]
     box = old[3].boxes[0]
-    changed = [*fresh[:1], *old[:3], Sample(**{**vars(old[3]), "boxes": ((*box[:4], 1 - box[4]),)}), *old[4:20], *fresh[1:]]
+    changed = [*fresh[:1], *old[:3], replace(old[3], boxes=((*box[:4], 1 - box[4]),)), *old[4:20], *fresh[1:]]
     other = write(changed, tmp_path / "new/ingest", tmp_path / "new/split")
     _, made = run(other, tmp_path / "more", cfg, items)
     new = {fresh[0].id, fresh[1].id, old[3].id}
@@ -106,7 +106,7 @@ def test_new_labels_of_old_images_need_no_new_draw_and_are_used(tmp_path, monkey
     items.mkdir()
     run(folders, tmp_path / "first", config(fraction=1.0), items)
     seen = drawn_from(monkeypatch)
-    other = [Sample(**{**vars(sample), "label": 1 - sample.label, "name": "renamed"}) for sample in folders.samples]
+    other = [replace(sample, label=1 - sample.label, name="renamed") for sample in folders.samples]
     _, made = run(write(other, tmp_path / "new/ingest", tmp_path / "new/split"), tmp_path / "second", config(fraction=1.0), items)
     assert seen == []
     truth = {sample.id: sample.label for sample in other}
@@ -129,7 +129,7 @@ def test_the_audit_and_the_pictures_are_made_again_only_where_the_policy_or_what
     faulty = {**cfg, "transform": {**cfg["transform"], "p": 0.5}}
     run(folders, tmp_path / "milder", faulty, items)
     assert made == ["passes", "sheets"] * 2, "another policy is audited anew"
-    renamed = [Sample(**{**vars(sample), "name": f"new {sample.name}"}) for sample in folders.samples]
+    renamed = [replace(sample, name=f"new {sample.name}") for sample in folders.samples]
     other = write(renamed, tmp_path / "new/ingest", tmp_path / "new/split")
     run(other, tmp_path / "renamed", faulty, items)
     assert made == [*["passes", "sheets"] * 2, "sheets"], "another title, the same probe"
