@@ -99,7 +99,7 @@ def keep(
         return
     partial, out = items / "new.partial", made.directory
     shutil.rmtree(partial, ignore_errors=True)
-    if before.shards:  # most of what lies there stays, and a link costs as much as a small file
+    if before.shards:  # most of what lies there stays, and need not be linked again
         (folder / listed.SUMS).unlink()
         folder.rename(partial)
     (partial / FOLDER).mkdir(parents=True, exist_ok=True)

@@ -51,6 +51,7 @@ def rotten(items: Path) -> Iterator[tuple[Path, list[str]]]:
 def _told(folder: Path) -> dict[str, tuple[int, list[Any]]] | None:
     """What the list says; None where there is none, or it is damaged itself."""
     try:
-        return {str(name): (int(total), list(stamp)) for name, (total, stamp) in orjson.loads((folder / SUMS).read_bytes()).items()}
+        told = orjson.loads((folder / SUMS).read_bytes())
+        return {str(name): (int(total), list(stamp)) for name, (total, stamp) in told.items()}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return None

@@ -18,7 +18,7 @@ PIECE = 1 << 16  # bytes that are read at a time
 
 @dataclass(slots=True)
 class Sample:
-    """One labelled image. Nobody changes one; it is not frozen because a frozen record takes four times as long to make.
+    """One labelled image. Nobody changes one; it is not frozen because a frozen record takes three times as long to make.
 
     Attributes:
         id: hash of the decoded pixels, 20 hexadecimal digits; equal content has an equal id wherever it came from.

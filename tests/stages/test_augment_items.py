@@ -7,7 +7,6 @@ import pytest
 
 from pipeline.augmentation import looked
 from pipeline.augmentation.augmented import LOOKED
-from pipeline.core.record import Sample
 from pipeline.images.decode import sample_id
 from pipeline.stages import augment
 from pipeline.transform.policy import Policy
