@@ -1,5 +1,7 @@
 """Which synthetic samples reach a training: what the gates allow, or the share that a person asks for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -104,7 +106,7 @@ def test_a_synthetic_sample_in_validation_stops_the_training(folders, tmp_path):
     """Planted fault: ingest holds a sample of a generator, and the split put it into validation."""
     made = images(40, 0, "real")
     ids = read_json(folders["split"] / "split.json")
-    wrong = [Sample(**{**sample.__dict__, "origin": "synthetic" if sample.id == ids["val"][0] else "real"}) for sample in made]
+    wrong = [replace(sample, origin="synthetic" if sample.id == ids["val"][0] else "real") for sample in made]
     folders = {**folders, "ingest": tmp_path / "other"}
     write_shards(folders["ingest"], wrong)
     with pytest.raises(AssertionError, match="1 samples of val are not real"):
