@@ -59,6 +59,7 @@ def seconds(words: list[str], cwd: Path = ROOT) -> tuple[float, str]:
     """CPU seconds of a process and its children, and the last line that it printed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else each start of ours compiles what a user's start finds compiled
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"error: {' '.join(words)}: {done.stderr[-2000:]}")

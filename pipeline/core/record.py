@@ -59,7 +59,7 @@ class Sample:
     keypoints: tuple[tuple[float, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OnDisk:
     """Reads a file when it is called. Whoever holds it can look at the file's size and times first."""
 
@@ -85,7 +85,7 @@ class OnDisk:
         return facts, parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One labelled file of a source before it is decoded. Ingest reads, hashes and decodes it, or knows its content already.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 MAPPED = 64 << 20  # bytes of all shards up to which they are mapped
 OPEN = 64  # files of a larger store that are open at a time
 RACY = 2 * 10**9  # nanoseconds; the coarsest time stamp of a common file system
+RACY_FINE = 10**8  # the coarsest of one that writes fractions of a second
 PIECE_BYTES = 1 << 18  # that are worked on at a time while a shard is written, so that they stay in the processor's cache
 
 
@@ -125,7 +126,8 @@ def settled(path: Path | str) -> list[int]:
     Its other time moves with every name that the file gets or loses, so that it says nothing here.
     """
     facts = os.stat(path)  # noqa: PTH116 - once a shard, and a Path takes longer than the look
-    return [facts.st_size, facts.st_mtime_ns, facts.st_ino] if facts.st_mtime_ns < time.time_ns() - RACY else []
+    young = RACY_FINE if facts.st_mtime_ns % 10**9 else RACY
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ino] if facts.st_mtime_ns < time.time_ns() - young else []
 
 
 def is_whole(path: Path | str, checked: int, stamp: Sequence[int]) -> bool:

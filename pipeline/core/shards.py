@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from pipeline.core.columns import column
@@ -267,7 +268,7 @@ def _facts(rows: list[Sample | Kept]) -> dict[str, list[Any]]:
 def _said(facts: dict[str, list[Any]], masks: list[Any]) -> bytes:
     """What rows say, for the name of their shard; the id stands for the pixels."""
     hashes = [mask_digest(mask) for mask in masks]
-    return json.dumps([facts[name] for name in FACTS] + [hashes]).encode()
+    return orjson.dumps([facts[name] for name in FACTS] + [hashes], option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def mask_of(row: Sample | Kept) -> Any:

@@ -6,6 +6,7 @@ import pytest
 import xxhash
 
 from pipeline.core import listed
+from pipeline.core.shard_files import settled
 
 LONG_AGO = (1.6e9, 1.6e9)
 
@@ -63,6 +64,19 @@ def test_a_change_behind_the_times_is_found_by_the_bytes_alone(folder):
     write(folder / "a.npy", b"a.npz", LONG_AGO)
     assert listed.whole(folder) is not None
     assert list(listed.rotten(folder.parent)) == [(folder, ["a.npy"])]
+
+
+@pytest.mark.parametrize(("fraction", "age", "believed"), [
+    (0, 1.0, False), (0, 1.9, False), (0, 2.1, True),  # a file system that may know whole seconds alone, or every second one
+    (4_000_000, 0.05, False), (4_000_000, 0.2, True), (1, 1.0, True), (0, -1.0, False), (1, -1.0, False),
+])  # fmt: skip
+def test_a_time_is_believed_once_no_later_change_could_bear_it(tmp_path, monkeypatch, fraction, age, believed):
+    path = tmp_path / "shard"
+    path.write_bytes(b"it")
+    changed = 1_700_000_000 * 10**9 + fraction
+    os.utime(path, ns=(changed, changed))
+    monkeypatch.setattr("pipeline.core.shard_files.time.time_ns", lambda: changed + int(age * 1e9))
+    assert settled(path) == ([2, changed, path.stat().st_ino] if believed else [])
 
 
 def test_a_damaged_list_is_rotten_itself(folder):
