@@ -268,7 +268,8 @@ def _facts(rows: list[Sample | Kept]) -> dict[str, list[Any]]:
 def _said(facts: dict[str, list[Any]], masks: list[Any]) -> bytes:
     """What rows say, for the name of their shard; the id stands for the pixels."""
     hashes = [mask_digest(mask) for mask in masks]
-    return orjson.dumps([facts[name] for name in FACTS] + [hashes], option=orjson.OPT_SERIALIZE_NUMPY)
+    told = facts | {"target": np.asarray(facts["target"], np.float64).view(np.int64)}  # JSON has no word for NaN and infinity
+    return orjson.dumps([told[name] for name in FACTS] + [hashes], option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def mask_of(row: Sample | Kept) -> Any:

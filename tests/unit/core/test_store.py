@@ -1,6 +1,7 @@
 """The store: what is written comes back, shards follow the content, and any Arrow reader opens them."""
 
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -144,6 +145,15 @@ def test_a_changed_row_changes_the_name_of_its_shard_and_of_no_other(tmp_path, c
     before, after = shard_names(tmp_path / "a"), shard_names(tmp_path / "b")
     assert len(set(before)) == len(before) > 4
     assert len(set(after) - set(before)) in (1, 2)  # two, where the row stood at a border
+
+
+def test_targets_for_which_json_has_no_word_give_names_of_their_own(tmp_path):
+    (sample,) = some(1)
+    names = set()
+    for number, target in enumerate((math.nan, math.inf, -math.inf, 0.0)):
+        write_shards(tmp_path / str(number), [replace(sample, target=target)])
+        names |= set(shard_names(tmp_path / str(number)))
+    assert len(names) == 4
 
 
 @settings(max_examples=25, deadline=None)
